@@ -1,0 +1,194 @@
+"""Every setting of the project, read from the environment or a `.env` file, each with a default that works.
+
+docs/settings.md lists them for operators; no other module reads the environment.
+"""
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+import environ
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+environ.Env.read_env(BASE_DIR / ".env")
+
+# --- Where state lives when nothing is configured ---------------------------------------------------------
+
+VAR_DIR = Path(env.str("VAR_DIR", str(BASE_DIR / "var")))
+VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _kept_secret(path: Path) -> str:
+    """The secret key kept in `path`; made on first use, readable by its owner alone."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        pass
+    made = path.with_name(f"{path.name}.{os.getpid()}")
+    made.touch(mode=0o600)
+    made.write_text(secrets.token_urlsafe(64), encoding="ascii")
+    try:
+        os.link(made, path)  # atomic: of two processes that start at once, one key stays
+    except FileExistsError:
+        pass
+    finally:
+        made.unlink()
+    return path.read_text(encoding="ascii").strip()
+
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = env.str("SECRET_KEY", "") or _kept_secret(VAR_DIR / "secret_key")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# --- Mail --------------------------------------------------------------------------------------------------
+
+#: The name this host calls itself in greetings and Received headers.
+MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", socket.getfqdn())
+#: Largest message accepted over SMTP and LMTP, in octets (RFC 1870).
+MAIL_MAX_OCTETS = env.int("MAIL_MAX_OCTETS", 50 * 1024 * 1024)
+#: Quotas of a new mailbox: octets and messages; 0 is no limit.
+MAIL_DEFAULT_QUOTA_OCTETS = env.int("MAIL_DEFAULT_QUOTA_OCTETS", 0)
+MAIL_DEFAULT_QUOTA_MESSAGES = env.int("MAIL_DEFAULT_QUOTA_MESSAGES", 0)
+#: How long deleted mail stays on the shelf, in days.
+MAIL_SHELF_DAYS = env.int("MAIL_SHELF_DAYS", 30)
+#: Networks from which a password may cross an unencrypted connection (promise 6).
+PLAINTEXT_NETWORKS = env.list("PLAINTEXT_NETWORKS", default=["127.0.0.0/8", "::1/128"])
+
+# --- POP3 --------------------------------------------------------------------------------------------------
+
+#: Seconds without a command, or without progress of output, before a session ends (RFC 1939, 3: 600 at least).
+POP3_IDLE_SECONDS = env.int("POP3_IDLE_SECONDS", 600)
+#: Seconds a connection may take to log in.
+POP3_LOGIN_SECONDS = env.int("POP3_LOGIN_SECONDS", 60)
+#: Simultaneous connections of one worker.
+POP3_MAX_CONNECTIONS = env.int("POP3_MAX_CONNECTIONS", 20_000)
+#: Seconds without a heartbeat after which a worker counts as dead and its maildrop locks as free.
+POP3_WORKER_DEAD_SECONDS = env.int("POP3_WORKER_DEAD_SECONDS", 20)
+#: Seconds a verified password is remembered by a process, under a keyed digest; 0 switches the memory off.
+CREDENTIAL_CACHE_SECONDS = env.int("CREDENTIAL_CACHE_SECONDS", 300)
+
+# --- Database ----------------------------------------------------------------------------------------------
+
+DATABASES = {"default": env.db("DATABASE_URL", f"sqlite:///{VAR_DIR / 'mailplatform.sqlite3'}")}
+_database = DATABASES["default"]
+if _database["ENGINE"] == "django.db.backends.sqlite3":
+    # WAL: readers do not wait for the writer. FULL: a commit is on the disk when it returns (promise 1).
+    # IMMEDIATE: a transaction that will write asks for the lock at once and waits, instead of failing midway.
+    _database["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA mmap_size=268435456",
+    }
+    _database["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
+else:
+    _database["CONN_HEALTH_CHECKS"] = True
+    _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 60)
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Django ------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "mailplatform",
+    "accounts",
+    "mailstore",
+    "smtpservice",
+    "pop3service",
+    "portal",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "mailplatform.urls"
+WSGI_APPLICATION = "mailplatform.wsgi.application"
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.debug",
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = [
+    "accounts.hashers.Argon2Hasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
+    "django.contrib.auth.hashers.BCryptSHA256PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("fr", "Français")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+TIME_ZONE = env.str("TIME_ZONE", "UTC")
+USE_I18N = True
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = VAR_DIR / "static"
+# Static files are found in the apps without a collecting step; the image collects them when it is built.
+WHITENOISE_USE_FINDERS = env.bool("WHITENOISE_USE_FINDERS", True)
+
+# --- Security of the web pages -----------------------------------------------------------------------------
+
+#: Set where the web is served over TLS: cookies are then kept off plain HTTP, which is sent to HTTPS.
+HTTPS_ONLY = env.bool("HTTPS_ONLY", False)
+SECURE_SSL_REDIRECT = HTTPS_ONLY
+SESSION_COOKIE_SECURE = HTTPS_ONLY
+CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", 31_536_000 if HTTPS_ONLY else 0)
+if env.bool("BEHIND_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+
+# --- Logging -----------------------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", "INFO")},
+}
+
+UNFOLD = {
+    "SITE_TITLE": "Mailplatform",
+    "SITE_HEADER": "Mailplatform",
+    "DASHBOARD_CALLBACK": "mailplatform.dashboard.start_page",
+}
