@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test lint bench format
+.PHONY: setup run test lint format
 
 .venv/.run-stamp: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -16,7 +16,8 @@ BIN := .venv/bin
 setup: .venv/.run-stamp .venv/.dev-stamp
 
 run: .venv/.run-stamp
-	$(BIN)/python manage.py rundemo
+	$(BIN)/python manage.py migrate --verbosity 0
+	$(BIN)/gunicorn --bind 127.0.0.1:8000 mailplatform.wsgi
 
 test: setup
 	$(BIN)/python -m tests.run $(ARGS)
@@ -31,6 +32,3 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-bench: setup
-	$(BIN)/python -m benchmarks $(ARGS)

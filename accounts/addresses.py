@@ -31,7 +31,9 @@ def validate_domain_name(value: str) -> None:
     """Raise ValidationError unless `value` is a host name (RFC 1123, 2.1)."""
     if len(value) > DOMAIN_OCTETS or not _DOMAIN.fullmatch(value.lower()):
         raise ValidationError(
-            _("“%(value)s” is not a domain name, such as example.org."), params={"value": value}, code="domain"
+            _("“%(value)s” is not a domain name, such as example.org."),
+            params={"value": value},
+            code="domain",
         )
 
 

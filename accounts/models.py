@@ -20,9 +20,7 @@ from accounts.addresses import normal_address, validate_domain_name, validate_lo
 class UserManager(DjangoUserManager["User"]):
     """Makes users together with their mailbox in the default domain."""
 
-    def _create_user(
-        self, username: str, email: str | None, password: str | None, **extra_fields: Any
-    ) -> "User":
+    def _create_user(self, username: str, email: str | None, password: str | None, **extra_fields: Any) -> "User":
         """Store the user and its mailbox in one transaction (called by create_user and create_superuser)."""
         if not username:
             raise ValueError("a user needs a name")
@@ -96,20 +94,18 @@ class Domain(models.Model):
 
 
 def default_quota_octets() -> int:
-    return settings.MAIL_DEFAULT_QUOTA_OCTETS
+    return int(settings.MAIL_DEFAULT_QUOTA_OCTETS)
 
 
 def default_quota_messages() -> int:
-    return settings.MAIL_DEFAULT_QUOTA_MESSAGES
+    return int(settings.MAIL_DEFAULT_QUOTA_MESSAGES)
 
 
 class Mailbox(models.Model):
     """One address and the mail behind it. Inactive: no login, and mail for it is refused."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="mailboxes", verbose_name=_("user"))
-    domain = models.ForeignKey(
-        Domain, on_delete=models.PROTECT, related_name="mailboxes", verbose_name=_("domain")
-    )
+    domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="mailboxes", verbose_name=_("domain"))
     local_part = models.CharField(_("local part"), max_length=64, validators=[validate_local_part])
     address = models.CharField(_("address"), max_length=320, unique=True, editable=False)
     quota_octets = models.PositiveBigIntegerField(

@@ -41,8 +41,7 @@ class Bridge:
         self._lock = threading.Lock()
         self._closed = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"bridge-{number}", daemon=True)
-            for number in range(threads)
+            threading.Thread(target=self._work, name=f"bridge-{number}", daemon=True) for number in range(threads)
         ]
         for thread in self._threads:
             thread.start()
@@ -90,9 +89,7 @@ class Bridge:
         finally:
             connections.close_all()
 
-    def _run_one(
-        self, function: Callable[..., Result], args: tuple[Any, ...], future: asyncio.Future[Result]
-    ) -> None:
+    def _run_one(self, function: Callable[..., Result], args: tuple[Any, ...], future: asyncio.Future[Result]) -> None:
         outcome: Any
         try:
             outcome = function(*args)

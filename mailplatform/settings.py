@@ -73,7 +73,8 @@ CREDENTIAL_CACHE_SECONDS = env.int("CREDENTIAL_CACHE_SECONDS", 300)
 
 # --- Database ----------------------------------------------------------------------------------------------
 
-DATABASES = {"default": env.db("DATABASE_URL", f"sqlite:///{VAR_DIR / 'mailplatform.sqlite3'}")}
+_default_database = f"sqlite:///{VAR_DIR / 'mailplatform.sqlite3'}"
+DATABASES = {"default": env.db_url_config(env.str("DATABASE_URL", "") or _default_database)}
 _database = DATABASES["default"]
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers do not wait for the writer. FULL: a commit is on the disk when it returns (promise 1).

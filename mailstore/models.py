@@ -22,9 +22,7 @@ class Maildrop(models.Model):
     set; `lock_serial` goes up with each locking, so (worker, serial) names one session for ever.
     """
 
-    mailbox = models.OneToOneField(
-        Mailbox, primary_key=True, on_delete=models.CASCADE, related_name="maildrop"
-    )
+    mailbox = models.OneToOneField(Mailbox, primary_key=True, on_delete=models.CASCADE, related_name="maildrop")
     uidvalidity = models.PositiveBigIntegerField()
     next_uid = models.PositiveBigIntegerField(default=1)
     message_count = models.PositiveBigIntegerField(_("messages"), default=0)
