@@ -1,0 +1,273 @@
+"""Putting messages into maildrops: from outside with a trace header (`deliver`), or as they are (`append_many`).
+
+A message on its way in is a `Body`, spooled and already in wire form, so that none is ever whole in memory. A call is
+one transaction: when it returns, what it says is stored is on the disk (promise 1); when it raises, nothing is stored.
+Maildrop rows are locked in ascending order of mailbox, so that two deliveries never wait for each other in a circle.
+The lock of an open session is another thing: no delivery waits for it.
+"""
+
+import enum
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from tempfile import SpooledTemporaryFile
+from types import TracebackType
+from typing import Self
+
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.lookup import FoundMailbox
+from mailstore.envelope import EnvelopeFields, read_envelope
+from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
+from mailstore.rows import lock_maildrop, lock_maildrops, save_changed
+from mailstore.wire import WireEncoder
+
+#: Octets of a message that are kept in memory while it is received; the rest is on the disk.
+SPOOL_OCTETS = 1024 * 1024
+#: Octets of a header that are looked at for the envelope.
+_ENVELOPE_OCTETS = 64 * 1024
+#: Rows and octets written with one statement.
+_BATCH_ROWS = 100
+_BATCH_OCTETS = PIECE_OCTETS
+#: RFC 1939, 7 (UIDL): one to 70 characters in the range 0x21 to 0x7E.
+_UNIQUE_ID = re.compile(r"[\x21-\x7e]{0,70}")
+
+
+class Outcome(enum.Enum):
+    """What became of a message for one recipient."""
+
+    STORED = "stored"
+    OVER_QUOTA = "over quota"
+    GONE = "mailbox gone"
+    #: There was room, but another recipient could not be served and it was to be all or none.
+    HELD_BACK = "held back"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who sent a message (the reverse-path without <>, "" for the null path) and how it came here.
+
+    `received` is the value of a Received header (RFC 5321, 4.4); it may be folded, with CRLF and a blank.
+    """
+
+    sender: str
+    received: bytes
+
+    def __post_init__(self) -> None:
+        if not self.sender.isprintable():
+            raise ValueError("a reverse-path has no line ends and no control characters")
+
+    def trace_header(self, recipient: str) -> bytes:
+        """The lines that final delivery puts on top (RFC 5321, 4.4), for one recipient."""
+        addresses = f"Return-Path: <{self.sender}>\r\nDelivered-To: {recipient}\r\n"
+        return addresses.encode() + b"Received: " + self.received + b"\r\n"
+
+
+class Body:
+    """A message while it is received: octets go in as they come, the wire form comes out.
+
+    After `finish`, `octets`, `wire_octets` and `header_octets` say what mailstore.wire says of them.
+    """
+
+    def __init__(self) -> None:
+        self._encoder = WireEncoder()
+        self._spool = SpooledTemporaryFile(max_size=SPOOL_OCTETS)
+        self._head = bytearray()
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next octets of the message, with line ends of any kind."""
+        self._store(self._encoder.feed(chunk))
+
+    def finish(self) -> None:
+        """The message has ended: what is missing at its end is added."""
+        self._store(self._encoder.finish())
+
+    @property
+    def octets(self) -> int:
+        return self._encoder.octets
+
+    @property
+    def wire_octets(self) -> int:
+        return self._encoder.wire_octets
+
+    @property
+    def header_octets(self) -> int:
+        return self._encoder.header_octets
+
+    def envelope_fields(self) -> EnvelopeFields:
+        return read_envelope(bytes(self._head[: self._encoder.header_octets]))
+
+    def pieces(self, top: bytes = b"") -> Iterator[bytes]:
+        """The wire form with `top` before it, in pieces of PIECE_OCTETS, the last one shorter."""
+        self._spool.seek(0)
+        piece = top + self._spool.read(PIECE_OCTETS - len(top))
+        while piece:
+            yield piece
+            piece = self._spool.read(PIECE_OCTETS)
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _store(self, wire: bytes) -> None:
+        self._spool.write(wire)
+        if len(self._head) < _ENVELOPE_OCTETS:
+            self._head += wire[: _ENVELOPE_OCTETS - len(self._head)]
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A message that is stored as it is: when it was received, and the unique-id it had elsewhere ("": a new one)."""
+
+    body: Body
+    received_at: datetime | None = None
+    unique_id: str = ""
+
+
+def deliver(*, body: Body, envelope: Envelope, recipients: Sequence[FoundMailbox], all_or_none: bool) -> list[Outcome]:
+    """Store a message for each recipient, with a trace header of its own, in one transaction.
+
+    With `all_or_none` it is stored for all of them or for none (SMTP has one reply for all); else each for itself
+    (LMTP, RFC 2033, 4.2). Raises django.db.DatabaseError; then nothing is stored.
+    """
+    fields, now = body.envelope_fields(), timezone.now()
+    with transaction.atomic():
+        maildrops = lock_maildrops([recipient.id for recipient in recipients])
+        outcomes = _outcomes(body, envelope, recipients, maildrops)
+        if all_or_none and any(outcome is not Outcome.STORED for outcome in outcomes):
+            return [Outcome.HELD_BACK if outcome is Outcome.STORED else outcome for outcome in outcomes]
+        additions = []
+        for recipient, outcome in zip(recipients, outcomes, strict=True):
+            if outcome is Outcome.STORED:
+                top = envelope.trace_header(recipient.address)
+                additions.append(_Addition(maildrops[recipient.id], body, fields, now, top))
+        _store(additions)
+    return outcomes
+
+
+def append(*, mailbox_id: int, body: Body, received_at: datetime | None = None, unique_id: str = "") -> int:
+    """Store one message as it is; see `append_many`. Answers its uid."""
+    return append_many(mailbox_id=mailbox_id, imports=[Import(body, received_at, unique_id)])[0]
+
+
+def append_many(*, mailbox_id: int, imports: Sequence[Import]) -> list[int]:
+    """Store messages as they are, whatever the quota, in one transaction; answers their uids.
+
+    Raises MailboxGoneError; ValueError where a unique-id is none (RFC 1939, 7) or could be given out here again;
+    django.db.IntegrityError where the maildrop has a unique-id already.
+    """
+    with transaction.atomic():
+        maildrop = lock_maildrop(mailbox_id)
+        for item in imports:
+            _check_unique_id(item.unique_id, maildrop)
+        first = maildrop.next_uid
+        now = timezone.now()
+        _store(
+            [
+                _Addition(
+                    maildrop, item.body, item.body.envelope_fields(), item.received_at or now, b"", item.unique_id
+                )
+                for item in imports
+            ]
+        )
+    return list(range(first, first + len(imports)))
+
+
+def _outcomes(
+    body: Body, envelope: Envelope, recipients: Sequence[FoundMailbox], maildrops: dict[int, Maildrop]
+) -> list[Outcome]:
+    """Who has room; a mailbox that is named twice needs it twice."""
+    messages = {mailbox_id: maildrop.message_count for mailbox_id, maildrop in maildrops.items()}
+    octets = {mailbox_id: maildrop.octets for mailbox_id, maildrop in maildrops.items()}
+    outcomes = []
+    for recipient in recipients:
+        if recipient.id not in maildrops:
+            outcomes.append(Outcome.GONE)
+            continue
+        messages_then = messages[recipient.id] + 1
+        octets_then = octets[recipient.id] + len(envelope.trace_header(recipient.address)) + body.octets
+        too_many = 0 < recipient.quota_messages < messages_then
+        too_large = 0 < recipient.quota_octets < octets_then
+        if too_many or too_large:
+            outcomes.append(Outcome.OVER_QUOTA)
+            continue
+        messages[recipient.id], octets[recipient.id] = messages_then, octets_then
+        outcomes.append(Outcome.STORED)
+    return outcomes
+
+
+def _check_unique_id(unique_id: str, maildrop: Maildrop) -> None:
+    if not _UNIQUE_ID.fullmatch(unique_id):
+        raise ValueError("a unique-id is at most 70 characters from ! to ~ (RFC 1939, 7)")
+    if unique_id.startswith(f"{maildrop.uidvalidity}."):
+        raise ValueError("this unique-id could be given to another message of the maildrop")
+
+
+@dataclass(slots=True)
+class _Addition:
+    """One message on its way into one maildrop, whose row is locked."""
+
+    maildrop: Maildrop
+    body: Body
+    fields: EnvelopeFields
+    received_at: datetime
+    top: bytes
+    unique_id: str = ""
+
+
+def _store(additions: Sequence[_Addition]) -> None:
+    """Give out uids, write the rows, and bring the counters up to date."""
+    messages = [_message(addition) for addition in additions]
+    Message.objects.bulk_create(messages, batch_size=_BATCH_ROWS)
+    _write_contents(
+        Content(mailbox_id=message.mailbox_id, uid=message.uid, piece=number, octets=piece)
+        for message, addition in zip(messages, additions, strict=True)
+        for number, piece in enumerate(addition.body.pieces(addition.top))
+    )
+    for maildrop in {addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values():
+        save_changed(maildrop)
+
+
+def _message(addition: _Addition) -> Message:
+    """The row of a message, counted in the maildrop's and with its next uid."""
+    maildrop, body, top = addition.maildrop, addition.body, len(addition.top)
+    message = Message(
+        mailbox_id=maildrop.mailbox_id,
+        uid=maildrop.next_uid,
+        octets=top + body.octets,
+        wire_octets=top + body.wire_octets,
+        header_octets=top + body.header_octets,
+        unique_id=addition.unique_id,
+        received_at=addition.received_at,
+        subject=addition.fields.subject,
+        sender=addition.fields.sender,
+        dated_at=addition.fields.dated_at,
+        message_id=addition.fields.message_id,
+    )
+    maildrop.next_uid += 1
+    maildrop.message_count += 1
+    maildrop.octets += message.octets
+    return message
+
+
+def _write_contents(contents: Iterable[Content]) -> None:
+    """Insert pieces as they come, never more than about two of full size in memory."""
+    batch: list[Content] = []
+    octets = 0
+    for content in contents:
+        batch.append(content)
+        octets += len(content.octets)
+        if octets >= _BATCH_OCTETS or len(batch) >= _BATCH_ROWS:
+            Content.objects.bulk_create(batch)
+            batch, octets = [], 0
+    if batch:
+        Content.objects.bulk_create(batch)

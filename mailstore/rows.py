@@ -1,0 +1,79 @@
+"""The maildrop's row: made on first use, and locked by every change of its messages.
+
+Rows are locked in ascending order of mailbox, so that no two transactions wait for each other in a circle. This lock
+lasts as long as a transaction; that of an open session is in the row, and no delivery waits for it.
+"""
+
+import time
+from collections.abc import Iterable
+
+from django.db import transaction
+from django.db.models import Count, QuerySet, Sum
+
+from accounts.models import Mailbox
+from mailstore.models import Maildrop, Message
+
+
+class MailboxGoneError(Exception):
+    """The mailbox has been removed."""
+
+
+def lock_maildrops(mailbox_ids: Iterable[int]) -> dict[int, Maildrop]:
+    """The rows of these mailboxes, locked until the transaction ends; made where there is none yet.
+
+    A mailbox that does not exist is left out.
+    """
+    wanted = set(mailbox_ids)
+    found = _locked(wanted)
+    if missing := wanted - found.keys():
+        existing = Mailbox.objects.filter(id__in=missing).values_list("id", flat=True)
+        started = int(time.time())
+        Maildrop.objects.bulk_create(
+            [Maildrop(mailbox_id=mailbox_id, uidvalidity=started) for mailbox_id in sorted(existing)],
+            ignore_conflicts=True,
+        )
+        found = _locked(wanted)
+    return found
+
+
+def lock_maildrop(mailbox_id: int) -> Maildrop:
+    """The row of one mailbox, locked until the transaction ends. Raises MailboxGoneError."""
+    found = lock_maildrops([mailbox_id])
+    if mailbox_id not in found:
+        raise MailboxGoneError(mailbox_id)
+    return found[mailbox_id]
+
+
+def _locked(mailbox_ids: set[int]) -> dict[int, Maildrop]:
+    rows = Maildrop.objects.select_for_update().filter(mailbox_id__in=mailbox_ids).order_by("mailbox_id")
+    return {row.mailbox_id: row for row in rows}
+
+
+def live_messages(mailbox_id: int) -> QuerySet[Message]:
+    """The messages of a mailbox that are not on the shelf."""
+    return Message.objects.filter(mailbox_id=mailbox_id, deleted_at__isnull=True)
+
+
+def shelved_messages(mailbox_id: int) -> QuerySet[Message]:
+    """The messages of a mailbox that were deleted and are not purged yet."""
+    return Message.objects.filter(mailbox_id=mailbox_id, deleted_at__isnull=False)
+
+
+def count_and_sum(messages: QuerySet[Message]) -> tuple[int, int]:
+    """How many messages these are, and their octets together."""
+    found = messages.aggregate(messages=Count("uid"), octets=Sum("octets", default=0))
+    return found["messages"], found["octets"]
+
+
+def save_changed(maildrop: Maildrop) -> None:
+    """Store the counters and the next uid of a locked row whose live messages have changed."""
+    maildrop.version += 1
+    maildrop.save(update_fields=["next_uid", "message_count", "octets", "version"])
+
+
+@transaction.atomic
+def recount(*, mailbox_id: int) -> None:
+    """Set the kept counters to what the live messages are. Raises MailboxGoneError."""
+    maildrop = lock_maildrop(mailbox_id)
+    maildrop.message_count, maildrop.octets = count_and_sum(live_messages(mailbox_id))
+    save_changed(maildrop)

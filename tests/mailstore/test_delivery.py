@@ -1,0 +1,162 @@
+"""Delivery stores what came in, byte for byte, under a trace header, for all or for each."""
+
+import pytest
+from django.db import DatabaseError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.lookup import FoundMailbox
+from accounts.models import Mailbox
+from mailstore import delivery
+from mailstore.browse import read_message
+from mailstore.delivery import Envelope, Import, Outcome, append, append_many, deliver
+from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
+from mailstore.rows import MailboxGoneError, live_messages
+from mailstore.wire import encode
+from tests.mailstore.mailboxes import assert_counters_fit, body_of, fill, make_mailbox, stored
+
+pytestmark = pytest.mark.django_db
+
+ENVELOPE = Envelope(sender="alfred@alfred.maison.mrs", received=b"from a by b with LMTP;\r\n\tMon, 23 Nov 2026")
+TRACE = (
+    b"Return-Path: <alfred@alfred.maison.mrs>\r\nDelivered-To: jules@maison.mrs\r\n"
+    b"Received: from a by b with LMTP;\r\n\tMon, 23 Nov 2026\r\n"
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=300), st.integers(1, 50))
+def test_a_body_holds_the_wire_form_of_any_octets_in_any_chunks(message: bytes, chunk: int) -> None:
+    with body_of(message, chunk) as body:
+        encoded = encode(message)
+        assert b"".join(body.pieces()) == encoded.wire
+        assert (body.octets, body.wire_octets, body.header_octets) == (
+            encoded.octets,
+            len(encoded.wire),
+            encoded.header_octets,
+        )
+
+
+def test_a_delivered_message_is_kept_under_its_trace_header(mailbox: FoundMailbox) -> None:
+    message = b"Subject: Hello\n\n.a line\nthe last one"
+    with body_of(message) as body:
+        assert deliver(body=body, envelope=ENVELOPE, recipients=[mailbox], all_or_none=True) == [Outcome.STORED]
+    assert stored(mailbox.id, 1) == TRACE + b"Subject: Hello\r\n\r\n..a line\r\nthe last one\r\n"
+    row = Message.objects.get(mailbox_id=mailbox.id, uid=1)
+    assert (row.octets, row.wire_octets) == (len(stored(mailbox.id, 1)) - 1, len(stored(mailbox.id, 1)))
+    assert row.header_octets == len(TRACE) + len(b"Subject: Hello\r\n\r\n")
+    assert row.subject == "Hello"
+    assert_counters_fit(mailbox.id)
+
+
+def test_a_message_of_many_pieces_is_whole(mailbox: FoundMailbox) -> None:
+    message = b"Subject: large\r\n\r\n" + b"".join(b".%d\r\n" % number for number in range(400_000))
+    with body_of(message, 70_000) as body:
+        deliver(body=body, envelope=ENVELOPE, recipients=[mailbox], all_or_none=True)
+    sizes = [len(bytes(piece.octets)) for piece in Content.objects.filter(mailbox_id=mailbox.id).order_by("piece")]
+    assert len(sizes) > 3
+    assert set(sizes[:-1]) == {PIECE_OCTETS}
+    assert b"".join(read_message(mailbox.id, 1)) == TRACE + message
+
+
+def test_the_null_path_is_kept_as_such(mailbox: FoundMailbox) -> None:
+    with body_of(b"\r\nbounce") as body:
+        deliver(body=body, envelope=Envelope("", b"x"), recipients=[mailbox], all_or_none=True)
+    assert stored(mailbox.id, 1).startswith(b"Return-Path: <>\r\n")
+
+
+@pytest.mark.parametrize("sender", ["a@b>\r\nBcc: c@d", "a\0b", "a\x7fb"])
+def test_a_sender_cannot_bring_header_lines(sender: str) -> None:
+    with pytest.raises(ValueError, match="control"):
+        Envelope(sender, b"x")
+
+
+def test_each_recipient_has_its_own_copy_and_uid(mailbox: FoundMailbox) -> None:
+    other = make_mailbox("alfred")
+    with body_of(b"\r\nx") as body:
+        deliver(body=body, envelope=ENVELOPE, recipients=[other], all_or_none=True)
+        outcomes = deliver(body=body, envelope=ENVELOPE, recipients=[other, mailbox], all_or_none=True)
+    assert outcomes == [Outcome.STORED] * 2
+    assert b"Delivered-To: alfred@maison.mrs\r\n" in stored(other.id, 2)
+    assert b"Delivered-To: jules@maison.mrs\r\n" in stored(mailbox.id, 1)
+    assert_counters_fit(mailbox.id)
+    assert_counters_fit(other.id)
+
+
+@pytest.mark.parametrize("quota", [{"quota_messages": 1}, {"quota_octets": 400}])
+def test_over_quota_is_refused_for_all_or_for_that_one(mailbox: FoundMailbox, quota: dict[str, int]) -> None:
+    small = make_mailbox("alfred", **quota)
+    with body_of(b"\r\n" + b"x" * 60) as body:
+        assert deliver(body=body, envelope=ENVELOPE, recipients=[small], all_or_none=True) == [Outcome.STORED]
+    with body_of(b"\r\n" + b"y" * 300) as body:
+        outcomes = deliver(body=body, envelope=ENVELOPE, recipients=[mailbox, small], all_or_none=True)
+        assert outcomes == [Outcome.HELD_BACK, Outcome.OVER_QUOTA]
+        assert live_messages(mailbox.id).count() == 0
+        outcomes = deliver(body=body, envelope=ENVELOPE, recipients=[mailbox, small], all_or_none=False)
+        assert outcomes == [Outcome.STORED, Outcome.OVER_QUOTA]
+        assert live_messages(mailbox.id).count() == 1
+    assert live_messages(small.id).count() == 1
+
+
+def test_a_mailbox_named_twice_needs_the_room_twice() -> None:
+    small = make_mailbox("alfred", quota_messages=1)
+    with body_of(b"\r\nx") as body:
+        outcomes = deliver(body=body, envelope=ENVELOPE, recipients=[small, small], all_or_none=False)
+    assert outcomes == [Outcome.STORED, Outcome.OVER_QUOTA]
+
+
+def test_mail_for_a_mailbox_that_vanished_is_not_lost_in_silence(mailbox: FoundMailbox) -> None:
+    Mailbox.objects.filter(id=mailbox.id).delete()
+    with body_of(b"\r\nx") as body:
+        assert deliver(body=body, envelope=ENVELOPE, recipients=[mailbox], all_or_none=True) == [Outcome.GONE]
+        with pytest.raises(MailboxGoneError):
+            append(mailbox_id=mailbox.id, body=body)
+
+
+def test_an_error_midway_leaves_nothing_behind(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(maildrop: Maildrop) -> None:
+        raise DatabaseError("the disk is full")
+
+    monkeypatch.setattr(delivery, "save_changed", fail)
+    with body_of(b"\r\nx") as body, pytest.raises(DatabaseError):
+        deliver(body=body, envelope=ENVELOPE, recipients=[mailbox], all_or_none=True)
+    assert Message.objects.filter(mailbox_id=mailbox.id).count() == 0
+    assert Content.objects.filter(mailbox_id=mailbox.id).count() == 0
+
+
+def test_uids_go_up_and_are_not_given_twice(mailbox: FoundMailbox) -> None:
+    uids = fill(mailbox.id, b"one", b"two", b"three")
+    Message.objects.filter(mailbox_id=mailbox.id).delete()
+    with body_of(b"four") as four, body_of(b"") as five:
+        uids += append_many(mailbox_id=mailbox.id, imports=[Import(four), Import(five)])
+    assert uids == [1, 2, 3, 4, 5]
+
+
+def test_an_import_adds_no_header_and_minds_no_quota() -> None:
+    small = make_mailbox("alfred", quota_messages=1, quota_octets=1)
+    fill(small.id, *[b"A: b\r\n\r\n.\r\n"] * 2)
+    assert stored(small.id, 2) == b"A: b\r\n\r\n..\r\n"
+
+
+@pytest.mark.parametrize("unique_id", ["with blank", "é", "x" * 71])
+def test_an_imported_unique_id_has_to_be_one(mailbox: FoundMailbox, unique_id: str) -> None:
+    with pytest.raises(ValueError, match="unique-id"):
+        fill(mailbox.id, b"", unique_id=unique_id)
+
+
+def test_an_imported_unique_id_cannot_be_one_that_will_be_given_out(mailbox: FoundMailbox) -> None:
+    fill(mailbox.id, b"")
+    ours = Maildrop.objects.get(mailbox_id=mailbox.id).uidvalidity
+    with pytest.raises(ValueError, match="another message"):
+        fill(mailbox.id, b"", unique_id=f"{ours}.2")
+
+
+def test_a_delivery_to_many_costs_few_statements(
+    mailbox: FoundMailbox, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    many = [mailbox, *(make_mailbox(f"user{number}") for number in range(19))]
+    with body_of(b"\r\nx") as body:
+        deliver(body=body, envelope=ENVELOPE, recipients=many, all_or_none=True)
+        with django_assert_max_num_queries(len(many) + 5):
+            deliver(body=body, envelope=ENVELOPE, recipients=many, all_or_none=True)
