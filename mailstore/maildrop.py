@@ -1,0 +1,255 @@
+"""The maildrop of one session (RFC 1939): opened, listed, read in pieces, and closed with its deletions.
+
+`open_maildrops`, `read_pieces` and `close_maildrops` are made for `bridge.gather`: many items in, as many answers out,
+each a result or an exception for that item alone; each call is one transaction.
+
+A session sees the messages that were live when it opened: those below the `next_uid` of that moment. Nothing but the
+session that holds the lock takes a live message away, deliveries get higher uids, and so does what comes back from the
+shelf; so a listing can be read later, and never moves (promise 4).
+
+A lock is held by (worker, serial) and ends with `close_maildrops`. Whether a holder is dead is the caller's to find
+out; it then opens with `take_from`, which takes the lock only while it is still that holder's.
+"""
+
+import logging
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from mailstore.models import Content, Maildrop, Message
+from mailstore.rows import MailboxGoneError, count_and_sum, live_messages, lock_maildrops, recount, save_changed
+
+logger = logging.getLogger(__name__)
+
+#: Uids in one statement; SQLite and PostgreSQL take many more.
+_UIDS = 900
+#: Messages listed with one statement.
+_LISTED = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """One session's hold on a maildrop; no two sessions ever have the same."""
+
+    worker: UUID
+    serial: int
+
+
+class MaildropInUseError(Exception):
+    """Another session has the maildrop open (RFC 2449, 8.1.1: IN-USE)."""
+
+    def __init__(self, holder: Lock, since: datetime) -> None:
+        super().__init__(holder, since)
+        self.holder = holder
+        self.since = since
+
+
+class LockLostError(Exception):
+    """The lock was taken from the session; nothing of what it asked was done."""
+
+
+class MaildropInconsistentError(Exception):
+    """The kept counters did not fit the messages; they do now."""
+
+
+class MessageGoneError(Exception):
+    """There is no such piece of a message."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """A session of `worker` wants the maildrop, if need be from a dead holder of its lock."""
+
+    mailbox_id: int
+    worker: UUID
+    take_from: Lock | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open maildrop; `message_count` and `octets` (of all messages together) are what STAT says."""
+
+    mailbox_id: int
+    lock: Lock
+    uidvalidity: int
+    next_uid: int
+    message_count: int
+    octets: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The messages of a maildrop in order of arrival: at index i message number i + 1.
+
+    Octets are those of LIST, `wire_octets` and `header_octets` those of the stored wire form (mailstore.wire).
+    `unique_ids` holds, by index, the unique-ids that were brought from elsewhere; all others are made of the uid.
+    """
+
+    uidvalidity: int
+    uids: "array[int]" = field(default_factory=lambda: array("Q"))
+    octets: "array[int]" = field(default_factory=lambda: array("Q"))
+    wire_octets: "array[int]" = field(default_factory=lambda: array("Q"))
+    header_octets: "array[int]" = field(default_factory=lambda: array("Q"))
+    unique_ids: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def unique_id(self, index: int) -> str:
+        """The unique-id of a message: for ever the same, and never another's (RFC 1939, 7: UIDL)."""
+        return self.unique_ids.get(index) or f"{self.uidvalidity}.{self.uids[index]}"
+
+
+@dataclass(frozen=True, slots=True)
+class PieceRequest:
+    """Piece number `piece`, from 0, of a message's wire form."""
+
+    mailbox_id: int
+    uid: int
+    piece: int
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRequest:
+    """The end of a session: uids of the messages it retrieved, and of those it deleted (only by QUIT)."""
+
+    mailbox_id: int
+    lock: Lock
+    retrieved: Sequence[int] = ()
+    deleted: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """What a session took away: messages and their octets."""
+
+    messages: int
+    octets: int
+
+
+def open_maildrops(requests: Sequence[OpenRequest]) -> list[Opened | MaildropInUseError | MailboxGoneError]:
+    """Lock maildrops; one that two requests ask for goes to the first."""
+    now = timezone.now()
+    with transaction.atomic():
+        rows = lock_maildrops(request.mailbox_id for request in requests)
+        answers = [_open(rows.get(request.mailbox_id), request, now) for request in requests]
+        taken = [answer for answer in answers if isinstance(answer, Opened)]
+        for worker, of_worker in groupby(taken, key=lambda opened: opened.lock.worker):
+            Maildrop.objects.filter(mailbox_id__in=[opened.mailbox_id for opened in of_worker]).update(
+                lock_worker=worker, lock_serial=F("lock_serial") + 1, locked_at=now, opened_at=now
+            )
+    return answers
+
+
+def _open(row: Maildrop | None, request: OpenRequest, now: datetime) -> Opened | MaildropInUseError | MailboxGoneError:
+    """Whether this request gets the maildrop; the row remembers it for the requests behind."""
+    if row is None:
+        return MailboxGoneError(request.mailbox_id)
+    if row.lock_worker is not None:
+        holder = Lock(row.lock_worker, row.lock_serial)
+        if holder != request.take_from:
+            return MaildropInUseError(holder, row.locked_at or now)
+    row.lock_worker, row.lock_serial, row.locked_at = request.worker, row.lock_serial + 1, now
+    return Opened(
+        mailbox_id=row.mailbox_id,
+        lock=Lock(row.lock_worker, row.lock_serial),
+        uidvalidity=row.uidvalidity,
+        next_uid=row.next_uid,
+        message_count=row.message_count,
+        octets=row.octets,
+        version=row.version,
+    )
+
+
+def read_listing(opened: Opened) -> Listing:
+    """The messages of an open maildrop.
+
+    Raises MaildropInconsistentError where they do not add up to what STAT said; the counters are then put right, so
+    that the next session is.
+    """
+    listing = Listing(opened.uidvalidity)
+    for uid, octets, wire_octets, header_octets, unique_id in _rows(opened):
+        if unique_id:
+            listing.unique_ids[len(listing)] = unique_id
+        listing.uids.append(uid)
+        listing.octets.append(octets)
+        listing.wire_octets.append(wire_octets)
+        listing.header_octets.append(header_octets)
+    if (len(listing), sum(listing.octets)) != (opened.message_count, opened.octets):
+        logger.error("maildrop %d: counters differ from its messages and are put right", opened.mailbox_id)
+        recount(mailbox_id=opened.mailbox_id)
+        raise MaildropInconsistentError(opened.mailbox_id)
+    return listing
+
+
+def _rows(opened: Opened) -> Iterator[tuple[int, int, int, int, str]]:
+    """The columns of a listing in order of uid, some thousands with each statement."""
+    columns = ("uid", "octets", "wire_octets", "header_octets", "unique_id")
+    messages = live_messages(opened.mailbox_id).order_by("uid").values_list(*columns)
+    after = 0
+    while rows := messages.filter(uid__gt=after, uid__lt=opened.next_uid)[:_LISTED]:
+        yield from rows
+        if len(rows) < _LISTED:
+            return
+        after = rows[_LISTED - 1][0]
+
+
+def read_pieces(requests: Sequence[PieceRequest]) -> list[bytes | MessageGoneError]:
+    """Pieces of wire forms. The caller bounds the memory: so many requests, so many pieces at once."""
+    wanted = Q()
+    for request in set(requests):
+        wanted |= Q(mailbox_id=request.mailbox_id, uid=request.uid, piece=request.piece)
+    rows = Content.objects.filter(wanted).values_list("mailbox_id", "uid", "piece", "octets")
+    found = {PieceRequest(*key): bytes(octets) for *key, octets in rows}
+    return [found.get(request) or MessageGoneError(request) for request in requests]
+
+
+def close_maildrops(requests: Sequence[CloseRequest]) -> list[Closed | LockLostError]:
+    """End sessions: put what they deleted on the shelf, note what they retrieved, free the locks.
+
+    A request whose lock is no longer in force changes nothing (LockLostError).
+    """
+    now = timezone.now()
+    with transaction.atomic():
+        rows = lock_maildrops(request.mailbox_id for request in requests)
+        answers: list[Closed | LockLostError] = []
+        freed = []
+        for request in requests:
+            row = rows.get(request.mailbox_id)
+            if row is None or row.lock_worker is None or Lock(row.lock_worker, row.lock_serial) != request.lock:
+                answers.append(LockLostError(request.mailbox_id))
+                continue
+            answers.append(_take_away(row, request, now))
+            row.lock_worker = None
+            freed.append(row.mailbox_id)
+        Maildrop.objects.filter(mailbox_id__in=freed).update(lock_worker=None)
+    return answers
+
+
+def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Closed:
+    """Move one session's deletions to the shelf; the row is locked."""
+    for uids in _batches(request.retrieved):
+        read = Message.objects.filter(mailbox_id=maildrop.mailbox_id, uid__in=uids, retrieved_at__isnull=True)
+        read.update(retrieved_at=now)
+    before = maildrop.message_count, maildrop.octets
+    for uids in _batches(request.deleted):
+        going = live_messages(maildrop.mailbox_id).filter(uid__in=uids)
+        messages, octets = count_and_sum(going)
+        going.update(deleted_at=now)
+        maildrop.message_count -= messages
+        maildrop.octets -= octets
+    if request.deleted:
+        save_changed(maildrop)
+    return Closed(before[0] - maildrop.message_count, before[1] - maildrop.octets)
+
+
+def _batches(uids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (uids[start : start + _UIDS] for start in range(0, len(uids), _UIDS))

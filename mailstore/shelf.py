@@ -1,0 +1,50 @@
+"""The shelf: messages that were deleted, kept for a while, and given back or purged.
+
+A message that comes back is a new one to its maildrop: it gets the next uid and with it a new unique-id, so that no
+session that is open sees its messages move, and a client that has it already marked as deleted fetches it again.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db import transaction
+
+from mailstore.models import Content, Message
+from mailstore.rows import lock_maildrop, save_changed, shelved_messages
+
+#: Messages purged in one transaction, so that deliveries do not wait long for the row.
+_PURGED = 200
+
+
+@transaction.atomic
+def restore(*, mailbox_id: int, uids: Sequence[int]) -> int:
+    """Give messages back to the maildrop, in their old order, as the newest; answers how many were on the shelf.
+
+    Raises MailboxGoneError.
+    """
+    maildrop = lock_maildrop(mailbox_id)
+    found = list(shelved_messages(mailbox_id).filter(uid__in=uids).order_by("uid").values_list("uid", "octets"))
+    for uid, octets in found:
+        new_uid, maildrop.next_uid = maildrop.next_uid, maildrop.next_uid + 1
+        Content.objects.filter(mailbox_id=mailbox_id, uid=uid).update(uid=new_uid)
+        Message.objects.filter(mailbox_id=mailbox_id, uid=uid).update(uid=new_uid, unique_id="", deleted_at=None)
+        maildrop.message_count += 1
+        maildrop.octets += octets
+    if found:
+        save_changed(maildrop)
+    return len(found)
+
+
+def purge(*, mailbox_id: int, before: datetime) -> int:
+    """Remove for ever what was deleted before that moment; answers how many messages. Raises MailboxGoneError."""
+    purged = 0
+    while True:
+        with transaction.atomic():
+            lock_maildrop(mailbox_id)
+            old = shelved_messages(mailbox_id).filter(deleted_at__lt=before).order_by("uid")
+            uids = list(old.values_list("uid", flat=True)[:_PURGED])
+            Content.objects.filter(mailbox_id=mailbox_id, uid__in=uids).delete()
+            Message.objects.filter(mailbox_id=mailbox_id, uid__in=uids).delete()
+        purged += len(uids)
+        if len(uids) < _PURGED:
+            return purged

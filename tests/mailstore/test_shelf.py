@@ -1,0 +1,57 @@
+"""Deleted mail waits on the shelf, comes back as new, and is purged with its content."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.lookup import FoundMailbox
+from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops, read_listing
+from mailstore.models import Content, Maildrop, Message
+from mailstore.rows import live_messages, shelved_messages
+from mailstore.shelf import purge, restore
+from tests.mailstore.mailboxes import assert_counters_fit, fill, make_mailbox, stored
+
+pytestmark = pytest.mark.django_db
+
+
+def session_that_deletes(mailbox_id: int, *uids: int) -> Opened:
+    (opened,) = open_maildrops([OpenRequest(mailbox_id, uuid.uuid4())])
+    assert isinstance(opened, Opened)
+    close_maildrops([CloseRequest(mailbox_id, opened.lock, deleted=uids)])
+    return opened
+
+
+def test_what_comes_back_is_whole_new_and_in_order(mailbox: FoundMailbox) -> None:
+    fill(mailbox.id, b"one", b"two", b"three")
+    before = [stored(mailbox.id, uid) for uid in (1, 2)]
+    session_that_deletes(mailbox.id, 1, 2)
+    assert restore(mailbox_id=mailbox.id, uids=[2, 1, 3, 99]) == 2
+    assert [stored(mailbox.id, uid) for uid in (4, 5)] == before
+    assert [message.uid for message in live_messages(mailbox.id).order_by("uid")] == [3, 4, 5]
+    assert_counters_fit(mailbox.id)
+    assert len(read_listing(session_that_deletes(mailbox.id))) == 3
+
+
+def test_a_message_on_no_shelf_is_not_restored(mailbox: FoundMailbox) -> None:
+    fill(mailbox.id, b"one")
+    version = Maildrop.objects.get(mailbox_id=mailbox.id).version
+    assert restore(mailbox_id=mailbox.id, uids=[1]) == 0
+    assert Maildrop.objects.get(mailbox_id=mailbox.id).version == version
+
+
+def test_only_the_old_is_purged_and_only_here(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailstore.shelf._PURGED", 2)
+    other = make_mailbox("alfred")
+    for mailbox_id in (mailbox.id, other.id):
+        fill(mailbox_id, *[b"x"] * 7)
+        session_that_deletes(mailbox_id, 1, 2, 3, 4, 5, 6)
+    long_ago = timezone.now() - timedelta(days=40)
+    for mailbox_id in (mailbox.id, other.id):
+        Message.objects.filter(mailbox_id=mailbox_id, uid__lte=5).update(deleted_at=long_ago)
+    assert purge(mailbox_id=mailbox.id, before=timezone.now() - timedelta(days=30)) == 5
+    assert [message.uid for message in shelved_messages(mailbox.id)] == [6]
+    assert [content.uid for content in Content.objects.filter(mailbox_id=mailbox.id).order_by("uid")] == [6, 7]
+    assert shelved_messages(other.id).count() == 6
+    assert_counters_fit(mailbox.id)
