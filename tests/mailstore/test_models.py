@@ -55,7 +55,7 @@ class Statements:
         self.unbound: list[str] = []
 
     def __call__(self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: Any) -> Any:
-        if any(f'"{table}"' in sql for table in TABLES):
+        if any(re.search(rf"\b{table}\b", sql) for table in TABLES):
             self.seen += 1
             if not self._names_a_mailbox(sql):
                 self.unbound.append(sql)
@@ -71,7 +71,7 @@ class Statements:
         removed = 1
         while removed:
             where, removed = re.subn(r"\((?:(?!mailbox_id)[^()])*\)", "", where)
-        return all(re.search(r'"mailbox_id" (=|IN) ', part) for part in where.split(" OR "))
+        return all(re.search(r'mailbox_id"? (=|IN) ', part) for part in where.split(" OR "))
 
 
 def test_every_statement_names_its_mailbox(mailbox: FoundMailbox) -> None:
