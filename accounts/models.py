@@ -34,8 +34,6 @@ class UserManager(DjangoUserManager["User"]):
             user.add_default_mailbox()
         return user
 
-    _create_user.alters_data = True  # type: ignore[attr-defined]  # Django's mark for templates
-
 
 class User(AbstractUser):
     """An owner of mailboxes, or an admin, or both. The name is also the local part of the first address."""

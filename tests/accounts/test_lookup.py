@@ -1,0 +1,62 @@
+"""Logins and addresses lead to the one mailbox they mean."""
+
+import pytest
+from pytest_django import DjangoAssertNumQueries
+
+from accounts.lookup import find_credentials, find_local_domains, find_mailboxes
+from accounts.services import create_account, create_domain, create_mailbox
+
+pytestmark = pytest.mark.django_db
+
+
+def test_bare_name_address_and_percent_all_find_the_mailbox() -> None:
+    default = create_domain(name="jules.maison.mrs")
+    other = create_domain(name="alfred.maison.mrs")
+    create_account(username="charles", password="x", domains=[default, other])
+    logins = [
+        "charles",
+        "CHARLES@jules.maison.mrs",
+        "charles%jules.maison.mrs",
+        "charles%alfred.maison.mrs",
+        "nobody",
+    ]
+    found = [credential and credential.address for credential in find_credentials(logins)]
+    assert found == ["charles@jules.maison.mrs"] * 3 + ["charles@alfred.maison.mrs", None]
+
+
+def test_a_bare_name_prefers_the_mailbox_called_like_its_user() -> None:
+    domain = create_domain(name="jules.maison.mrs")
+    user = create_account(username="charles", password="x")
+    create_mailbox(user=user, domain=domain, local_part="sales")
+    (credential,) = find_credentials(["charles"])
+    assert credential is not None
+    assert credential.address == "charles@jules.maison.mrs"
+
+
+def test_addresses_and_domains_are_found_in_any_case() -> None:
+    create_domain(name="jules.maison.mrs")
+    create_account(username="jules", password="x")
+    found, missing = find_mailboxes(["Jules@JULES.maison.mrs", "x@jules.maison.mrs"])
+    assert found is not None
+    assert found.address == "jules@jules.maison.mrs"
+    assert missing is None
+    assert find_local_domains(["Jules.Maison.mrs", "example.org"]) == [True, False]
+
+
+def test_a_suspended_mailbox_or_user_is_said_to_be_inactive() -> None:
+    create_domain(name="jules.maison.mrs")
+    user = create_account(username="jules", password="x")
+    user.is_active = False
+    user.save()
+    (credential,) = find_credentials(["jules"])
+    assert credential is not None
+    assert not credential.is_active
+
+
+def test_a_batch_of_logins_is_two_statements(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    create_domain(name="jules.maison.mrs")
+    for name in ("jules", "alfred", "charles"):
+        create_account(username=name, password="x")
+    with django_assert_num_queries(2):
+        found = find_credentials(["jules", "alfred@jules.maison.mrs", "charles%jules.maison.mrs", "nobody"])
+    assert [credential is not None for credential in found] == [True, True, True, False]

@@ -1,0 +1,70 @@
+"""A right password is remembered for a while, a wrong one never, and a changed one fails at once."""
+
+import time
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.test import override_settings
+
+from accounts import passwords
+from accounts.passwords import PasswordChecker
+
+ENCODED = make_password("right")
+
+
+def test_only_what_was_right_is_remembered() -> None:
+    checker = PasswordChecker(60)
+    assert not checker.verify(ENCODED, "wrong")
+    assert not checker.recall(ENCODED, "wrong")
+    assert not checker.recall(ENCODED, "right")
+    assert checker.verify(ENCODED, "right")
+    assert checker.recall(ENCODED, "right")
+    assert not checker.recall(make_password("right"), "right")
+
+
+def test_nobody_has_a_password() -> None:
+    assert not PasswordChecker(60).verify(None, "right")
+
+
+def test_memory_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    checker = PasswordChecker(60)
+    checker.verify(ENCODED, "right")
+    later = time.monotonic() + 61
+    monkeypatch.setattr(passwords.time, "monotonic", lambda: later)
+    assert not checker.recall(ENCODED, "right")
+
+
+def test_memory_can_be_switched_off() -> None:
+    checker = PasswordChecker(0)
+    assert checker.verify(ENCODED, "right")
+    assert not checker.recall(ENCODED, "right")
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "REMEMBERED", 1)
+    checker = PasswordChecker(60)
+    other = make_password("right")
+    checker.verify(ENCODED, "right")
+    checker.verify(other, "right")
+    assert (checker.recall(ENCODED, "right"), checker.recall(other, "right")) == (False, True)
+
+
+@pytest.mark.parametrize("octets", ["é€".encode(), "é".encode("latin-1")])
+def test_a_password_in_an_old_charset_is_the_one_that_was_typed(octets: bytes) -> None:
+    encoded = make_password("é€" if len(octets) > 1 else "é")
+    assert PasswordChecker(60).verify(encoded, octets.decode("utf-8", "surrogateescape"))
+
+
+@pytest.mark.parametrize("hasher", ["pbkdf2_sha256", "scrypt"])
+def test_other_hashes_verify_too(hasher: str) -> None:
+    assert PasswordChecker(60).verify(make_password("right", hasher=hasher), "right")
+
+
+def test_argon2_is_used_first_and_within_bounds() -> None:
+    algorithm, variety, version, costs, *_ = ENCODED.split("$")
+    assert (algorithm, variety, version, costs) == ("argon2", "argon2id", "v=19", "m=19456,t=2,p=1")
+
+
+def test_a_hash_that_is_none_is_no_password() -> None:
+    with override_settings(PASSWORD_HASHERS=["accounts.hashers.Argon2Hasher"]):
+        assert not PasswordChecker(60).verify("!unusable", "right")
