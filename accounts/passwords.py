@@ -3,8 +3,6 @@
 `recall` answers at once from memory; `verify` computes the hash (some 20 ms of CPU: call it on a thread of its own,
 never on the event loop or a database thread). The memory is keyed by the stored hash, so a changed password fails at
 once, and holds a keyed digest, never a password. A wrong password is never remembered.
-
-A password is the octets that a client sent, decoded as UTF-8 with the error handler surrogateescape.
 """
 
 import hashlib
@@ -38,18 +36,16 @@ class PasswordChecker:
 
     def verify(self, encoded: str | None, password: str) -> bool:
         """Whether the password fits; an `encoded` of None, for nobody, takes as long and says no."""
-        text = _text(password)
         if encoded is None:
-            check_password(text, self._nobody)
+            check_password(password, self._nobody)
             return False
-        if not check_password(text, encoded):
+        if not check_password(password, encoded):
             return False
         self._remember(self._digest(encoded, password))
         return True
 
     def _digest(self, encoded: str, password: str) -> bytes:
-        text = f"{encoded}\0{password}".encode("utf-8", "surrogateescape")
-        return hmac.digest(self._key, text, hashlib.sha256)
+        return hmac.digest(self._key, f"{encoded}\0{password}".encode(), hashlib.sha256)
 
     def _remember(self, digest: bytes) -> None:
         if not self._seconds:
@@ -59,12 +55,3 @@ class PasswordChecker:
             self._verified.move_to_end(digest)
             while len(self._verified) > REMEMBERED:
                 self._verified.popitem(last=False)
-
-
-def _text(password: str) -> str:
-    """A password as a person typed it; octets that are no UTF-8 are an old client's ISO 8859-1."""
-    octets = password.encode("utf-8", "surrogateescape")
-    try:
-        return octets.decode("utf-8")
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")

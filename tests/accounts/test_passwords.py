@@ -49,12 +49,6 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (checker.recall(ENCODED, "right"), checker.recall(other, "right")) == (False, True)
 
 
-@pytest.mark.parametrize("octets", ["é€".encode(), "é".encode("latin-1")])
-def test_a_password_in_an_old_charset_is_the_one_that_was_typed(octets: bytes) -> None:
-    encoded = make_password("é€" if len(octets) > 1 else "é")
-    assert PasswordChecker(60).verify(encoded, octets.decode("utf-8", "surrogateescape"))
-
-
 @pytest.mark.parametrize("hasher", ["pbkdf2_sha256", "scrypt"])
 def test_other_hashes_verify_too(hasher: str) -> None:
     assert PasswordChecker(60).verify(make_password("right", hasher=hasher), "right")
