@@ -1,0 +1,77 @@
+"""Settings that cannot work, or that are not safe, said when a command starts and not when mail is lost.
+
+Ids are stable: mailplatform.E... stops every command, mailplatform.W... is said and goes on.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Warning
+
+#: RFC 1939, 3: "such a timer MUST be of at least 10 minutes' duration".
+LEAST_IDLE_SECONDS = 600
+#: A worker beats every two seconds; a late beat must not cost it its locks.
+LEAST_DEAD_SECONDS = 10
+
+# An underscore is no part of a host name, but machines are called so, and nothing fails on it.
+_HOST_NAME = re.compile(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*", re.ASCII)
+_POSITIVE = ("MAIL_MAX_OCTETS", "POP3_LOGIN_SECONDS", "POP3_MAX_CONNECTIONS", "MAIL_SHELF_DAYS")
+_NOT_NEGATIVE = ("MAIL_DEFAULT_QUOTA_OCTETS", "MAIL_DEFAULT_QUOTA_MESSAGES", "CREDENTIAL_CACHE_SECONDS")
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """All that is wrong with the settings."""
+    return [*_numbers(), *_timers(), *_networks(), *_host_name()]
+
+
+def _numbers() -> Iterator[CheckMessage]:
+    for names, least in ((_POSITIVE, 1), (_NOT_NEGATIVE, 0)):
+        for name in names:
+            if getattr(settings, name) < least:
+                yield Error(f"{name} is below {least}.", hint="See docs/settings.md.", id="mailplatform.E001")
+
+
+def _timers() -> Iterator[CheckMessage]:
+    if settings.POP3_IDLE_SECONDS < LEAST_IDLE_SECONDS:
+        yield Error(
+            "POP3_IDLE_SECONDS is below ten minutes.",
+            hint=f"RFC 1939, 3 requires {LEAST_IDLE_SECONDS} at least; clients lose sessions otherwise.",
+            id="mailplatform.E002",
+        )
+    if settings.POP3_WORKER_DEAD_SECONDS < LEAST_DEAD_SECONDS:
+        yield Error(
+            "POP3_WORKER_DEAD_SECONDS is so short that a worker under load could lose its locks.",
+            hint=f"Set {LEAST_DEAD_SECONDS} or more.",
+            id="mailplatform.E003",
+        )
+
+
+def _networks() -> Iterator[CheckMessage]:
+    for text in settings.PLAINTEXT_NETWORKS:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError:
+            yield Error(
+                f"PLAINTEXT_NETWORKS: {text!r} is not a network.",
+                hint="Write 192.168.1.0/24 or fd00::/8; host bits have to be zero.",
+                id="mailplatform.E004",
+            )
+            continue
+        if not network.is_private and not network.is_loopback:
+            yield Warning(
+                f"PLAINTEXT_NETWORKS: passwords may cross {text} unencrypted, which is not a private network.",
+                hint="Have clients use TLS (port 995, or STLS), and list private networks only.",
+                id="mailplatform.W001",
+            )
+
+
+def _host_name() -> Iterator[CheckMessage]:
+    if not _HOST_NAME.fullmatch(settings.MAIL_HOSTNAME):
+        yield Error(
+            f"MAIL_HOSTNAME: {settings.MAIL_HOSTNAME!r} is not a host name.",
+            hint="Set the name by which other mail servers know this host, such as mail.example.org.",
+            id="mailplatform.E005",
+        )

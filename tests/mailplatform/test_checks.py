@@ -1,0 +1,38 @@
+"""What cannot work is said before the first connection."""
+
+import pytest
+from django.core.checks import run_checks
+from pytest_django import Settings
+
+
+def ids() -> list[str]:
+    return [message.id for message in run_checks() if message.id.startswith("mailplatform.")]
+
+
+def test_the_defaults_are_in_order() -> None:
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MAIL_MAX_OCTETS", 0, "mailplatform.E001"),
+        ("MAIL_DEFAULT_QUOTA_OCTETS", -1, "mailplatform.E001"),
+        ("CREDENTIAL_CACHE_SECONDS", -1, "mailplatform.E001"),
+        ("POP3_IDLE_SECONDS", 599, "mailplatform.E002"),
+        ("POP3_WORKER_DEAD_SECONDS", 3, "mailplatform.E003"),
+        ("PLAINTEXT_NETWORKS", ["127.0.0.0/8", "10.0.0.1/8"], "mailplatform.E004"),
+        ("PLAINTEXT_NETWORKS", ["somewhere"], "mailplatform.E004"),
+        ("PLAINTEXT_NETWORKS", ["0.0.0.0/0"], "mailplatform.W001"),
+        ("MAIL_HOSTNAME", "mail server", "mailplatform.E005"),
+        ("MAIL_HOSTNAME", "a\r\nb", "mailplatform.E005"),
+    ],
+)
+def test_a_bad_setting_is_named(settings: Settings, name: str, value: object, said: str) -> None:
+    setattr(settings, name, value)
+    assert ids() == [said]
+
+
+def test_zero_is_no_limit_where_it_says_so(settings: Settings) -> None:
+    settings.MAIL_DEFAULT_QUOTA_OCTETS = settings.CREDENTIAL_CACHE_SECONDS = 0
+    assert ids() == []
