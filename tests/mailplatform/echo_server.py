@@ -1,0 +1,58 @@
+"""A server on mailplatform.processes that answers each line with its process id; run by test_processes."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import django
+
+from mailplatform.processes import Bind, ServerApplication, ServerWorker
+
+
+class Echo(asyncio.Protocol):
+    def __init__(self, worker: "EchoWorker", bind: Bind) -> None:
+        self.worker = worker
+        self.bind = bind
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.worker.open.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(f"{self.bind.role} {os.getpid()}\n".encode())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.worker.open.discard(self)
+        if not self.worker.open:
+            self.worker.empty.set()
+
+
+class EchoWorker(ServerWorker):
+    async def begin(self) -> None:
+        self.open: set[Echo] = set()
+        self.empty = asyncio.Event()
+
+    def connected(self, bind: Bind) -> Echo:
+        return Echo(self, bind)
+
+    async def drain(self) -> None:
+        if self.open:
+            self.empty.clear()
+            await self.empty.wait()
+
+    async def end(self) -> None:
+        os.close(os.open(f"{sys.argv[1]}/ended-{os.getpid()}", os.O_CREAT))
+
+
+if __name__ == "__main__":
+    django.setup()
+    directory, plain, tls = sys.argv[1:]
+    ServerApplication(
+        name="echo",
+        worker_class=EchoWorker,
+        binds=[Bind("plain", "127.0.0.1", int(plain)), Bind("tls", "127.0.0.1", int(tls), tls=True)],
+        workers=2,
+        certfile=Path(directory, "cert.pem"),
+        keyfile=Path(directory, "key.pem"),
+    ).run()
