@@ -1,0 +1,82 @@
+"""Every reply of the SMTP and LMTP server: code (RFC 5321, 4.2), enhanced status code (RFC 3463) and text.
+
+A text says what the client can do about it, and nothing of what is inside (promise 8).
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply; a text of several lines becomes a multiline reply, each line with the enhanced status code."""
+
+    code: int
+    status: str  # empty where RFC 2034, 4 has none: the greeting, EHLO, 354
+    text: str
+
+    @property
+    def is_error(self) -> bool:
+        return self.code >= 400
+
+    def encode(self) -> bytes:
+        prefix = f"{self.status} " if self.status else ""
+        *first, last = self.text.split("\n")
+        lines = [f"{self.code}-{prefix}{line}\r\n" for line in first]
+        return ("".join(lines) + f"{self.code} {prefix}{last}\r\n").encode("ascii", "replace")
+
+
+SENDER_OK = Reply(250, "2.1.0", "Sender ok")
+RECIPIENT_OK = Reply(250, "2.1.5", "Recipient ok")
+RESET = Reply(250, "2.0.0", "Nothing is under way")
+NOTHING_DONE = Reply(250, "2.0.0", "Ok")
+SEND_DATA = Reply(354, "", "Send the message; a line with a single dot ends it")
+NOT_VERIFIED = Reply(252, "2.0.0", "Not said here; RCPT says whether mail is taken")
+READY_FOR_TLS = Reply(220, "2.0.0", "Ready to start TLS")
+
+TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "Too many connections, try again later")
+SHUTTING_DOWN = Reply(421, "4.3.2", "The server is shutting down, try again at once")
+TIMED_OUT = Reply(421, "4.4.2", "Too long without progress, closing")
+FAILED = Reply(421, "4.3.0", "Temporary failure on our side, closing; try again later")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing")
+TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands without a message, closing")
+NOT_HTTP = Reply(421, "4.7.0", "This is a mail server, closing")
+
+TRY_AGAIN = Reply(451, "4.3.0", "Temporary failure on our side, try again later")
+NO_SPACE = Reply(452, "4.3.1", "No space for the message at the moment, try again later")
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send to the others in another transaction")
+SOME_OVER_QUOTA = Reply(452, "4.2.2", "A recipient's mailbox is full and the message was not stored for anyone")
+TLS_NOT_AVAILABLE = Reply(454, "4.7.0", "TLS is not available")
+
+LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
+BARE_LINE_FEED = Reply(500, "5.5.2", "A command line ends in CRLF, not in LF alone (RFC 5321, 2.3.8)")
+NOT_A_COMMAND = Reply(500, "5.5.2", "Not a command: control characters or no verb")
+UNKNOWN_VERB = Reply(500, "5.5.1", "Unknown command")
+NO_ARGUMENT = Reply(501, "5.5.4", "This command takes no argument")
+NEEDS_ARGUMENT = Reply(501, "5.5.4", "This command needs an argument")
+BAD_NAME = Reply(501, "5.5.4", "Say a host name or an [address]")
+BAD_PARAMETER = Reply(501, "5.5.4", "Bad parameter value")
+BAD_PATH = Reply(501, "5.1.3", "Not a mail path: an address stands between < and >")
+BAD_SENDER_PATH = Reply(501, "5.1.7", "Not a mail path: an address stands between < and >")
+PATH_TOO_LONG = Reply(501, "5.1.3", "The path is too long (RFC 5321, 4.5.3.1)")
+NOT_IMPLEMENTED = Reply(502, "5.5.1", "Not implemented")
+EHLO_FIRST = Reply(503, "5.5.1", "Say EHLO first")
+LHLO_FIRST = Reply(503, "5.5.1", "Say LHLO first")
+MAIL_FIRST = Reply(503, "5.5.1", "Say MAIL FROM first")
+RECIPIENT_FIRST = Reply(503, "5.5.1", "Say RCPT TO first")
+MAIL_TWICE = Reply(503, "5.5.1", "A transaction is under way; RSET ends it")
+TLS_TWICE = Reply(503, "5.5.1", "TLS is in use already")
+NO_RECIPIENT = Reply(554, "5.5.1", "No recipient was accepted")
+UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Unknown parameter")
+
+UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "No such mailbox here")
+RELAYING_DENIED = Reply(550, "5.7.1", "Relaying denied: not a domain of ours")
+SUSPENDED = Reply(550, "5.2.1", "The mailbox is suspended")
+OVER_QUOTA = Reply(552, "5.2.2", "The mailbox is full")
+TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")
+NOT_ASCII = Reply(553, "5.6.7", "Addresses outside ASCII are not accepted here (no SMTPUTF8)")
+TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes in a loop")
+
+
+def stored(identity: str) -> Reply:
+    """The message is in the database."""
+    return Reply(250, "2.0.0", f"Stored as {identity}")
