@@ -71,6 +71,15 @@ POP3_WORKER_DEAD_SECONDS = env.int("POP3_WORKER_DEAD_SECONDS", 20)
 #: Seconds a verified password is remembered by a process, under a keyed digest; 0 switches the memory off.
 CREDENTIAL_CACHE_SECONDS = env.int("CREDENTIAL_CACHE_SECONDS", 300)
 
+# --- SMTP and LMTP -----------------------------------------------------------------------------------------
+
+#: Seconds without a word from the client before a session ends (RFC 5321, 4.5.3.2.7: 300 at least).
+SMTP_IDLE_SECONDS = env.int("SMTP_IDLE_SECONDS", 300)
+#: Seconds a client may take from one message to the end of the next.
+SMTP_MESSAGE_SECONDS = env.int("SMTP_MESSAGE_SECONDS", 3600)
+#: Simultaneous connections of one worker.
+SMTP_MAX_CONNECTIONS = env.int("SMTP_MAX_CONNECTIONS", 2000)
+
 # --- Database ----------------------------------------------------------------------------------------------
 
 _default_database = f"sqlite:///{VAR_DIR / 'mailplatform.sqlite3'}"

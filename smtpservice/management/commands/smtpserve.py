@@ -1,0 +1,61 @@
+"""`smtpserve`: take mail in, over SMTP and LMTP, until a signal ends it."""
+
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from mailplatform.processes import Bind, ServerApplication
+from smtpservice.requests import Service
+from smtpservice.worker import SmtpWorker
+
+DEFAULT_BINDS = {Service.SMTP: "0.0.0.0:25", Service.LMTP: "127.0.0.1:24"}
+
+
+class Command(BaseCommand):
+    help = "Serve SMTP and LMTP: mail for the mailboxes of this platform."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        for service in Service:
+            parser.add_argument(
+                f"--{service.value}-bind",
+                action="append",
+                default=[],
+                metavar="HOST:PORT",
+                help=f"where to serve {service.name}; may be repeated; with none of them: {DEFAULT_BINDS[service]}",
+            )
+        parser.add_argument("--certfile", type=Path, help="certificate chain (PEM); STARTTLS is offered with it")
+        parser.add_argument("--keyfile", type=Path, help="private key (PEM), where the certificate's file has none")
+        parser.add_argument("--workers", type=int, default=1, help="number of processes (%(default)s)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["keyfile"] and not options["certfile"]:
+            raise CommandError("--keyfile needs --certfile")
+        if options["workers"] < 1:
+            raise CommandError("--workers: at least one")
+        binds = self._binds(options)
+        try:
+            application = ServerApplication(
+                name="smtpserve",
+                worker_class=SmtpWorker,
+                binds=binds,
+                workers=options["workers"],
+                certfile=options["certfile"],
+                keyfile=options["keyfile"],
+            )
+        except OSError as error:
+            raise CommandError(f"the certificate cannot be read: {error}") from error
+        application.run()
+
+    def _binds(self, options: dict[str, Any]) -> list[Bind]:
+        given = {service: options[f"{service.value}_bind"] for service in Service}
+        if not any(given.values()):
+            given = {service: [text] for service, text in DEFAULT_BINDS.items()}
+        try:
+            binds = [Bind.parse(service.value, text) for service, texts in given.items() for text in texts]
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        # RFC 2033, 5: LMTP is never served on port 25, where a client expects SMTP.
+        if any(bind.role == Service.LMTP.value and bind.port == 25 for bind in binds):
+            raise CommandError("--lmtp-bind: LMTP is not served on port 25 (RFC 2033, 5)")
+        return binds

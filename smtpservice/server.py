@@ -1,0 +1,288 @@
+"""Connections of one worker: buffering, backpressure, TLS, timers, limits. It knows no verb of SMTP.
+
+A Connection moves octets between its transport and a Session, and has the Session's requests carried out by an
+Intake. What is in flight when a client goes away is finished: a message whose end was read is stored.
+"""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from accounts.lookup import FoundMailbox
+from mailstore.delivery import Body
+from smtpservice import replies
+from smtpservice.commands import Address
+from smtpservice.protocol import Session
+from smtpservice.replies import Reply
+from smtpservice.requests import Close, Deliver, Discard, FindRecipients, Request, Service, StartTls, Write
+
+logger = logging.getLogger(__name__)
+
+#: Octets that may wait in a session before its client has to wait.
+INPUT_OCTETS = 65_536
+#: Octets of a message that are written in the loop; above, the spool is a file, and a thread writes to it.
+INLINE_OCTETS = 1024 * 1024
+#: Seconds a TLS handshake may take.
+HANDSHAKE_SECONDS = 30.0
+#: Seconds between two looks for connections that have been silent too long.
+SWEEP_SECONDS = 1.0
+
+
+class Intake(Protocol):
+    """Who carries out what a session asks for; neither method raises."""
+
+    async def find(self, addresses: Sequence[Address], size: int) -> list[FoundMailbox | Reply]:
+        """For each address its mailbox, or the reply that refuses it."""
+
+    async def deliver(
+        self, request: Deliver[FoundMailbox], body: Body, *, service: Service, client_address: str
+    ) -> list[Reply]:
+        """Store the message: one reply in SMTP, one for each recipient in LMTP. The body stays the caller's."""
+
+
+class Connections:
+    """All connections of a worker, and what they share."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        *,
+        hostname: str,
+        max_octets: int,
+        max_connections: int,
+        idle_seconds: float,
+        message_seconds: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.intake = intake
+        self.hostname = hostname
+        self.max_octets = max_octets
+        self.max_connections = max_connections
+        self.idle_seconds = idle_seconds
+        self.message_seconds = message_seconds
+        self.tls = tls
+        self.draining = False
+        self.open: set[Connection] = set()
+        self._none_open = asyncio.Event()
+        self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
+
+    def connected(self, service: Service) -> asyncio.Protocol:
+        """The protocol of a new connection."""
+        session = Session[FoundMailbox](
+            service, hostname=self.hostname, max_octets=self.max_octets, tls_offered=self.tls is not None
+        )
+        return Connection(self, session)
+
+    def lost(self, connection: "Connection") -> None:
+        """A connection is gone, and nothing of it is in flight."""
+        self.open.discard(connection)
+        if not self.open:
+            self._none_open.set()
+
+    async def drain(self) -> None:
+        """Let transactions come to their end, close the others, and wait for all of it."""
+        self.draining = True
+        for connection in list(self.open):
+            connection.pump()
+        while self.open:
+            self._none_open.clear()
+            await self._none_open.wait()
+
+    async def end(self) -> None:
+        """Close what is still open; messages whose end was read are stored before it returns."""
+        self._sweeper.cancel()
+        for connection in list(self.open):
+            connection.abort()
+        await self.drain()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = time.monotonic()
+            for connection in list(self.open):
+                connection.check_time(now)
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    def __init__(self, owner: Connections, session: Session[FoundMailbox]) -> None:
+        self._owner = owner
+        self._session = session
+        self._body: Body | None = None
+        self._written = 0
+        self._task: asyncio.Task[None] | None = None
+        self._gone = self._ended = self._paused = self._client_reads_not = False
+        self._heard_at = self._message_at = time.monotonic()
+
+    # --- What the loop calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
+        peer = transport.get_extra_info("peername")
+        self._client_address = str(peer[0]) if peer else "unknown"
+        self._owner.open.add(self)
+        if len(self._owner.open) > self._owner.max_connections:
+            logger.warning("too many connections: %s is refused", self._client_address)
+            self._session.refuse(replies.TOO_MANY_CONNECTIONS)
+        self.pump()
+
+    def data_received(self, data: bytes) -> None:
+        self._heard_at = time.monotonic()
+        self._session.receive(data)
+        self.pump()
+
+    def eof_received(self) -> bool:
+        """A client that only stopped sending still gets the replies to what it sent."""
+        self._ended = True
+        return self._task is not None and not self._session.tls_active
+
+    def pause_writing(self) -> None:
+        self._client_reads_not = True
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        self._client_reads_not = False
+        self._regulate()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._gone = True
+        if self._task is None:
+            self._leave()
+
+    # --- What the worker calls ---
+
+    def check_time(self, now: float) -> None:
+        """End a session that is silent, or takes too long over one message (RFC 5321, 4.5.3.2.7)."""
+        silent = now - self._heard_at > self._owner.idle_seconds
+        if self._task is not None or not (silent or now - self._message_at > self._owner.message_seconds):
+            return
+        if self._transport.is_closing():
+            self._transport.abort()
+        else:
+            logger.info("%s: timed out", self._client_address)
+            self._session.end(replies.TIMED_OUT)
+            self._heard_at = self._message_at = now
+            self.pump()
+
+    def abort(self) -> None:
+        """Close at once; a message that is being stored is finished first, unseen."""
+        self._transport.abort()
+
+    def pump(self) -> None:
+        """Send what is to be sent and do what is to be done, until the session waits for something."""
+        session = self._session
+        if self._owner.draining and self._task is None and not session.in_transaction:
+            session.end(replies.SHUTTING_DOWN)
+        while True:
+            output = session.take_output()
+            if output and not self._transport.is_closing():
+                self._transport.write(output)
+            request = session.take_request()
+            if request is None or not self._begin(request):
+                break
+        self._regulate()
+
+    # --- Inside ---
+
+    def _begin(self, request: "Request[FoundMailbox]") -> bool:
+        """Carry a request out, or begin to; whether the session can go on now."""
+        if isinstance(request, Write) and self._written + len(request.content) <= INLINE_OCTETS:
+            self._session.written(self._write(request.content))
+        elif isinstance(request, Discard):
+            self._forget_body()
+            self._session.written()
+        elif isinstance(request, Close):
+            self._transport.close()
+            return False
+        else:
+            if isinstance(request, StartTls):
+                self._transport.pause_reading()  # what comes next is the handshake's
+            self._task = asyncio.get_running_loop().create_task(self._carry_out(request))
+            return False
+        return True
+
+    async def _carry_out(self, request: "Request[FoundMailbox]") -> None:
+        """Do what takes time, then go on with the session, or leave if the client has gone meanwhile."""
+        try:
+            match request:
+                case FindRecipients():
+                    self._session.recipients_found(await self._owner.intake.find(request.addresses, request.size))
+                case Write():
+                    self._session.written(await asyncio.to_thread(self._write, request.content))
+                case Deliver():
+                    self._session.delivered(await self._deliver(request))
+                case StartTls():
+                    await self._start_tls()
+        except Exception:  # a bug of ours: this session ends with it, the others go on
+            logger.exception("%s: %s failed", self._client_address, type(request).__name__)
+            self._session.end(replies.FAILED)
+        self._task = None
+        if self._gone:
+            self._leave()
+        else:
+            self.pump()
+            if self._ended and self._task is None:
+                self._transport.close()
+
+    def _write(self, content: bytes) -> Reply | None:
+        """Add to the spool; the reply for the end of data where that fails."""
+        try:
+            if self._body is None:
+                self._body = Body()
+            self._body.write(content)
+            self._written += len(content)
+        except OSError:
+            logger.exception("a message cannot be spooled")
+            return replies.NO_SPACE
+        return None
+
+    async def _deliver(self, request: Deliver[FoundMailbox]) -> list[Reply]:
+        with self._body or Body() as body:
+            self._body = None
+            answers = await self._owner.intake.deliver(
+                request, body, service=self._session.service, client_address=self._client_address
+            )
+        self._forget_body()
+        self._message_at = time.monotonic()
+        return answers
+
+    async def _start_tls(self) -> None:
+        context = self._owner.tls
+        if context is None:
+            raise RuntimeError("STARTTLS without a certificate")
+        try:
+            transport = await asyncio.get_running_loop().start_tls(
+                self._transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
+            )
+        except (OSError, EOFError) as error:  # so are ssl.SSLError and TimeoutError
+            logger.info("%s: TLS handshake failed: %s", self._client_address, error)
+            transport = None
+        if transport is None:  # the client went away during the handshake
+            self._gone = True
+            self._transport.abort()
+            return
+        self._transport = transport
+        self._session.tls_started()
+
+    def _regulate(self) -> None:
+        """Read no more while the session has enough to do or the client does not take its replies."""
+        pause = self._client_reads_not or self._session.buffered > INPUT_OCTETS
+        if pause is not self._paused and not self._transport.is_closing():
+            self._paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def _forget_body(self) -> None:
+        body, self._body, self._written = self._body, None, 0
+        if body is not None:
+            body.close()
+
+    def _leave(self) -> None:
+        self._forget_body()
+        self._owner.lost(self)

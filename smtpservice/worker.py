@@ -1,0 +1,60 @@
+"""The worker process of `smtpserve`: one loop with its bridge to the database and its connections."""
+
+import asyncio
+import logging
+
+from django.conf import settings
+
+from accounts import activity
+from mailplatform.bridge import Bridge
+from mailplatform.processes import Bind, ServerWorker
+from smtpservice.intake import LocalIntake
+from smtpservice.requests import Service
+from smtpservice.server import Connections
+
+logger = logging.getLogger(__name__)
+
+#: Threads with a database connection each. Deliveries wait for the disk, not for the processor.
+DATABASE_THREADS = 4
+#: Seconds between two writings of the day's counts.
+FLUSH_SECONDS = 5.0
+
+
+class SmtpWorker(ServerWorker):
+    """Serves SMTP and LMTP on the sockets of the arbiter; a bind's role is the name of its Service."""
+
+    async def begin(self) -> None:
+        self._bridge = Bridge(threads=DATABASE_THREADS)
+        self._connections = Connections(
+            LocalIntake(self._bridge, hostname=settings.MAIL_HOSTNAME),
+            hostname=settings.MAIL_HOSTNAME,
+            max_octets=settings.MAIL_MAX_OCTETS,
+            max_connections=settings.SMTP_MAX_CONNECTIONS,
+            idle_seconds=settings.SMTP_IDLE_SECONDS,
+            message_seconds=settings.SMTP_MESSAGE_SECONDS,
+            tls=self.tls,
+        )
+        self._flushing = asyncio.create_task(self._flush_for_ever())
+
+    def connected(self, bind: Bind) -> asyncio.Protocol:
+        return self._connections.connected(Service(bind.role))
+
+    async def drain(self) -> None:
+        await self._connections.drain()
+
+    async def end(self) -> None:
+        await self._connections.end()
+        self._flushing.cancel()
+        await self._flush()
+        await self._bridge.close()
+
+    async def _flush_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        try:
+            await self._bridge.run(activity.flush)
+        except Exception:
+            logger.exception("the day's counts were not written; they are kept for the next time")
