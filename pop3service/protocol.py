@@ -1,0 +1,216 @@
+"""The POP3 server's side of one connection, without the connection: octets in, octets and requests for work out.
+
+The caller gives `receive` what came, sends what `output` hands out, carries out `request` and gives its result to
+`answer`, or calls `fail`. At most one request is open; while it is, and while output waits to be taken, commands stay
+in the buffer, so replies leave in the order of the commands whatever the client pipelines. No exception comes out of
+a Session, whatever octets go in: any that does is a bug.
+"""
+
+from typing import Any
+
+from pop3service.commands import carry_out, login_failed
+from pop3service.states import (
+    Authenticate,
+    Authorization,
+    Channel,
+    Closed,
+    Code,
+    IfRefused,
+    Refusal,
+    Request,
+    StartTls,
+    State,
+    Step,
+    Transaction,
+)
+
+#: Octets of a command line with its line end (RFC 2449, 4).
+MAX_LINE = 255
+#: Refused commands in a row, and commands before the login, after which the connection is closed.
+MAX_REFUSALS = 20
+MAX_COMMANDS_BEFORE_LOGIN = 100
+#: Octets of output after which commands wait until it is taken.
+OUTPUT_HIGH = 64 * 1024
+#: Octets of commands that wait, above which the caller should stop reading.
+INPUT_HIGH = 16 * 1024
+
+_TOO_LONG = f"line too long: a command has at most {MAX_LINE} octets"
+_OUR_ERROR = "something failed on our side, try again later"
+
+
+class Session:
+    """One POP3 session, from the greeting to the end."""
+
+    __slots__ = (
+        "_at",
+        "_if_refused",
+        "_input",
+        "_output",
+        "_output_octets",
+        "_overlong",
+        "_refusals",
+        "_then",
+        "commands",
+        "request",
+        "state",
+    )
+
+    def __init__(self, channel: Channel) -> None:
+        self.state: State = Authorization(channel)
+        #: The work that is asked for; None: the session waits for octets.
+        self.request: Request | None = None
+        #: Command lines so far.
+        self.commands = 0
+        self._then: Any = None
+        self._if_refused = IfRefused.GO_ON
+        self._input = b""
+        self._at = 0  # where in the input the next line begins
+        self._overlong = False  # in the middle of a line whose beginning was thrown away
+        self._refusals = 0
+        self._output: list[bytes] = []
+        self._output_octets = 0
+        self._send(b"+OK %s POP3 server ready\r\n" % channel.hostname.encode())
+
+    # --- What the caller looks at ---
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is to be closed once the output is sent."""
+        return isinstance(self.state, Closed)
+
+    @property
+    def logged_in(self) -> bool:
+        return not isinstance(self.state, Authorization)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many commands wait that nothing should be read."""
+        return len(self._input) - self._at > INPUT_HIGH
+
+    # --- What the caller does ---
+
+    def receive(self, octets: bytes) -> None:
+        """Take in what the client sent, in pieces of any size."""
+        if isinstance(self.request, StartTls) or isinstance(self.state, Closed):
+            return  # RFC 2595, 4: what comes before the handshake is not to be trusted
+        self._input = self._input[self._at :] + octets if self._input else octets
+        self._at = 0
+        self.advance()
+
+    def output(self) -> list[bytes]:
+        """Hand out what is to be sent, in order; it counts as sent. `advance` when it has drained."""
+        output, self._output = self._output, []
+        self._output_octets = 0
+        return output
+
+    def answer(self, result: Any) -> None:
+        """Give the result of the request, or the Refusal that came instead."""
+        if self.request is None:
+            return  # the session was ended meanwhile
+        then, if_refused = self._then, self._if_refused
+        request, self.request, self._then = self.request, None, None
+        if isinstance(result, Refusal):
+            self._request_refused(request, result, if_refused)
+        else:
+            try:
+                self._take(then(result))
+            except Refusal as refusal:
+                self._request_refused(request, refusal, if_refused)
+        self.advance()
+
+    def fail(self) -> None:
+        """The request could not be carried out, by no fault of the client (promise 8)."""
+        self.answer(Refusal(_OUR_ERROR, Code.SYS_TEMP))
+
+    def end(self, text: str) -> None:
+        """End the session from our side, and say why unless a reply has begun. Nothing is deleted.
+
+        An UPDATE that has begun is waited for: its reply is the session's last.
+        """
+        if isinstance(self.state, Authorization | Transaction):
+            if self._if_refused is not IfRefused.ABORT or self.request is None:
+                self._send(Refusal(text, Code.SYS_TEMP).reply)
+            self._close()
+
+    def advance(self) -> None:
+        """Work through the commands that wait, until one asks for work or the output is to be taken."""
+        while self.request is None and self._output_octets < OUTPUT_HIGH:
+            line = self._next_line()
+            if line is None:
+                return
+            self._run(line)
+
+    # --- Inside ---
+
+    def _next_line(self) -> bytes | None:
+        """The next command line without its end, CRLF or LF alone; None: none is complete.
+
+        Of a line that is too long nothing is kept but that it was.
+        """
+        start, waiting = self._at, self._input
+        end = waiting.find(b"\n", start)
+        if end < 0:
+            if self._overlong or len(waiting) - start >= MAX_LINE:
+                self._overlong = True
+                self._input, self._at = b"", 0
+            return None
+        self._at = end + 1
+        if self._at == len(waiting):
+            self._input, self._at = b"", 0
+        if self._overlong or end - start >= MAX_LINE:
+            self._overlong = True
+            return b""
+        return waiting[start : end - 1] if end > start and waiting[end - 1] == 13 else waiting[start:end]
+
+    def _run(self, line: bytes) -> None:
+        self.commands += 1
+        try:
+            if self._overlong:
+                self._overlong = False
+                raise Refusal(_TOO_LONG)
+            self._take(carry_out(self.state, line))
+            self._refusals = 0
+        except Refusal as refusal:
+            self._refuse(refusal)
+        if self.commands >= MAX_COMMANDS_BEFORE_LOGIN and self.request is None and not self.logged_in:
+            self.end("too many commands without a login, connect again")
+
+    def _take(self, step: Step | bytes) -> None:
+        if isinstance(step, bytes):
+            self._send(step)
+            return
+        for octets in step.output:
+            self._send(octets)
+        if step.state is not None:
+            self.state = step.state
+        self.request, self._then, self._if_refused = step.request, step.then, step.if_refused
+        if isinstance(step.request, StartTls) or isinstance(step.state, Closed):
+            self._input, self._at = b"", 0
+
+    def _request_refused(self, request: Request | None, refusal: Refusal, then: IfRefused) -> None:
+        if then is IfRefused.ABORT:
+            self._close()
+            return
+        if isinstance(request, Authenticate) and isinstance(self.state, Authorization):
+            login_failed(self.state, refusal)
+        self._send(refusal.reply)
+        if refusal.ends or then is IfRefused.END:
+            self._close()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._refusals += 1
+        if self._refusals < MAX_REFUSALS:
+            self._send(refusal.reply)
+        else:
+            self._send(b"-ERR too many bad commands, connect again\r\n")
+            self._close()
+
+    def _close(self) -> None:
+        self.state = Closed()
+        self.request = self._then = None
+        self._input, self._at = b"", 0
+
+    def _send(self, octets: bytes) -> None:
+        if octets:
+            self._output.append(octets)
+            self._output_octets += len(octets)

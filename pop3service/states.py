@@ -1,0 +1,216 @@
+"""What a POP3 session is made of: its states with their data, the work it asks for, what it refuses.
+
+No state has fields that are empty in another: a Transaction always has its maildrop, an Authorization never.
+Two ways of counting meet here. A message **number** is what goes over the wire, 1 to n. An **index** is the place in
+the listing's arrays, 0 to n-1. `Transaction.index` turns one into the other and nothing else does.
+"""
+
+import enum
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+
+class Code(enum.StrEnum):
+    """Extended response codes (RFC 2449, 8; RFC 3206, 4 and 5)."""
+
+    IN_USE = "IN-USE"
+    AUTH = "AUTH"
+    SYS_TEMP = "SYS/TEMP"
+
+
+class Refusal(Exception):
+    """A -ERR reply: `text` is public and says what the client can do; `ends` closes the session after it."""
+
+    def __init__(self, text: str, code: Code | None = None, *, ends: bool = False) -> None:
+        super().__init__(text)
+        self.reply = f"-ERR [{code}] {text}\r\n".encode() if code else f"-ERR {text}\r\n".encode()
+        self.code = code
+        self.ends = ends
+
+
+# --- What the maildrop's keeper answers ----------------------------------------------------------------------
+
+
+class Opened(Protocol):
+    """A maildrop, locked for this session, as it was at that moment. Octets as in Listing."""
+
+    @property
+    def uidvalidity(self) -> int: ...
+    @property
+    def message_count(self) -> int: ...
+    @property
+    def octets(self) -> int: ...
+
+
+class Listing(Protocol):
+    """The messages of a maildrop in order of arrival, one array per property; an index names the same message in all.
+
+    `octets` are those of LIST (RFC 1939, 11); `wire_octets` those of the stored, dot-stuffed form; `header_octets`
+    the part of that up to and with the empty line. `unique_ids` are brought from elsewhere, by uid.
+    """
+
+    @property
+    def uids(self) -> Sequence[int]: ...
+    @property
+    def octets(self) -> Sequence[int]: ...
+    @property
+    def wire_octets(self) -> Sequence[int]: ...
+    @property
+    def header_octets(self) -> Sequence[int]: ...
+    @property
+    def unique_ids(self) -> Mapping[int, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoMessages:
+    """The listing of an empty maildrop, which nobody needs to be asked for."""
+
+    uids: Sequence[int] = ()
+    octets: Sequence[int] = ()
+    wire_octets: Sequence[int] = ()
+    header_octets: Sequence[int] = ()
+    unique_ids: Mapping[int, str] = field(default_factory=dict)
+
+
+# --- Work a session asks for, one at a time ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Check the password and lock the maildrop; answered with Opened."""
+
+    login: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadListing:
+    """Answered with a Listing of the opened maildrop."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPiece:
+    """Answered with the octets of one piece, counted from 0, of a message of `wire_octets` in all."""
+
+    uid: int
+    piece: int
+    wire_octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Enter UPDATE: remove the deleted, note the retrieved, free the lock; answered with None once it is done."""
+
+    deleted: Sequence[int]
+    retrieved: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Begin TLS as soon as what was written before has gone; answered with None once it is established."""
+
+
+Request = Authenticate | ReadListing | ReadPiece | Finish | StartTls
+
+
+# --- States (RFC 1939, 3) ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """The connection under a session: the server's name, and what may cross it."""
+
+    hostname: str = "localhost"
+    #: Whether it is encrypted, and if not whether STLS can make it so.
+    encrypted: bool = False
+    starttls: bool = False
+    #: Whether a password may cross it unencrypted: the client's network is a listed one (promise 6).
+    plaintext: bool = True
+
+    @property
+    def takes_passwords(self) -> bool:
+        return self.encrypted or self.plaintext
+
+    @property
+    def offers_starttls(self) -> bool:
+        return self.starttls and not self.encrypted
+
+    def with_tls(self) -> "Channel":
+        return replace(self, encrypted=True)
+
+
+class Authorization:
+    """Before the login (RFC 1939, 4)."""
+
+    __slots__ = ("channel", "failures", "login")
+
+    def __init__(self, channel: Channel, failures: int = 0) -> None:
+        self.channel = channel
+        #: The name USER gave, until PASS uses it up.
+        self.login = ""
+        self.failures = failures
+
+
+class Transaction:
+    """Logged in, with a maildrop (RFC 1939, 5)."""
+
+    __slots__ = ("channel", "count", "deleted", "deleted_octets", "listing", "octets", "retrieved", "uidvalidity")
+
+    def __init__(self, channel: Channel, opened: Opened) -> None:
+        self.channel = channel
+        self.uidvalidity = opened.uidvalidity
+        self.count = opened.message_count
+        self.octets = opened.octets
+        self.listing: Listing | None = None if self.count else NoMessages()
+        #: Indexes of the messages marked as deleted, and the sum of their octets.
+        self.deleted: set[int] = set()
+        self.deleted_octets = 0
+        #: uids of the messages that were sent whole.
+        self.retrieved: set[int] = set()
+
+    def size(self) -> tuple[int, int]:
+        """How many messages are not marked as deleted, and their octets."""
+        return self.count - len(self.deleted), self.octets - self.deleted_octets
+
+
+class Update:
+    """QUIT was received and is being carried out; the session closes next (RFC 1939, 6)."""
+
+    __slots__ = ()
+
+
+class Closed:
+    """Nothing follows but what is still to be sent."""
+
+    __slots__ = ()
+
+
+State = Authorization | Transaction | Update | Closed
+
+
+# --- What a command does ------------------------------------------------------------------------------------
+
+
+class IfRefused(enum.Enum):
+    """What becomes of the session where the work it asked for is refused."""
+
+    GO_ON = enum.auto()
+    #: The reply says so, then the session ends.
+    END = enum.auto()
+    #: The reply has begun and cannot be taken back: the connection ends without another octet.
+    ABORT = enum.auto()
+
+
+@dataclass(slots=True)
+class Step:
+    """What follows from a command or an answer: octets to send, a state to enter, work to ask for.
+
+    With a `request` comes `then`, which turns its answer into the next step.
+    """
+
+    output: Sequence[bytes] = ()
+    state: State | None = None
+    request: Request | None = None
+    then: "Callable[[Any], Step | bytes] | None" = None
+    if_refused: IfRefused = IfRefused.GO_ON
