@@ -163,14 +163,14 @@ def unique_id_listing(transaction: Transaction, listing: Listing, index: int | N
     """UIDL (RFC 1939, 7): what came with the message from another server, or `uidvalidity.uid`."""
     uids, imported, validity = listing.uids, listing.unique_ids, transaction.uidvalidity
     if index is not None:
-        unique_id = imported.get(uids[index]) or f"{validity}.{uids[index]}"
+        unique_id = imported.get(index) or f"{validity}.{uids[index]}"
         return f"+OK {index + 1} {unique_id}\r\n".encode()
     deleted = transaction.deleted
     if imported or deleted:
         rows = [
-            f"{number} {imported.get(uid) or f'{validity}.{uid}'}\r\n"
-            for number, uid in enumerate(uids, 1)
-            if number - 1 not in deleted
+            f"{at + 1} {imported.get(at) or f'{validity}.{uid}'}\r\n"
+            for at, uid in enumerate(uids)
+            if at not in deleted
         ]
     else:
         rows = [f"{number} {validity}.{uid}\r\n" for number, uid in enumerate(uids, 1)]

@@ -132,13 +132,18 @@ class Session:
                 self._send(Refusal(text, Code.SYS_TEMP).reply)
             self._close()
 
-    def advance(self) -> None:
-        """Work through the commands that wait, until one asks for work or the output is to be taken."""
+    def advance(self) -> bool:
+        """Work through the commands that wait, until one asks for work or the output is to be taken.
+
+        Answers whether there was any.
+        """
+        before = self.commands
         while self.request is None and self._output_octets < OUTPUT_HIGH:
             line = self._next_line()
             if line is None:
-                return
+                break
             self._run(line)
+        return self.commands != before
 
     # --- Inside ---
 

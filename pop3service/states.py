@@ -47,7 +47,7 @@ class Listing(Protocol):
     """The messages of a maildrop in order of arrival, one array per property; an index names the same message in all.
 
     `octets` are those of LIST (RFC 1939, 11); `wire_octets` those of the stored, dot-stuffed form; `header_octets`
-    the part of that up to and with the empty line. `unique_ids` are brought from elsewhere, by uid.
+    the part of that up to and with the empty line. `unique_ids`, by index, are those brought from elsewhere.
     """
 
     @property

@@ -189,7 +189,7 @@ class TestSection7OptionalCommands:
         assert dialogue.maildrop.finished == Finish(deleted=[], retrieved=[])
 
     def test_uidl_shows_what_was_brought_from_another_server(self) -> None:
-        dialogue = after_login(b"a: b\n\n", b"a: b\n\n", unique_ids={11: "GmailId17"})
+        dialogue = after_login(b"a: b\n\n", b"a: b\n\n", unique_ids={0: "GmailId17"})
         assert dialogue.line("UIDL") == b"+OK\r\n1 GmailId17\r\n2 7.12\r\n."
         assert dialogue.line("UIDL 1") == b"+OK 1 GmailId17"
         dialogue.line("DELE 1")

@@ -1,0 +1,316 @@
+"""The sockets: octets between clients and their sessions, TLS, timers, and an end to everything.
+
+It knows no command. A Session says what to send and what work it needs; the work is carried out by whatever came with
+it. Output that the client does not take holds everything back: no work is begun and nothing is read before it drains.
+
+There is no timer per connection. Once a second each is looked at: one that has neither finished a command nor taken
+output since longer than allowed is ended, in silence (RFC 1939, 3).
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from pop3service.protocol import Session
+from pop3service.states import Code, Refusal, Request, StartTls
+
+logger = logging.getLogger(__name__)
+
+#: Output above this is not copied together, but handed to the transport in parts.
+JOIN_OCTETS = 64 * 1024
+BACKLOG = 2048
+SWEEP_SECONDS = 1.0
+
+TOO_MANY = "too many connections, try again later"
+SHUTDOWN = "the server is shutting down, try again later; nothing was deleted"
+
+
+class Work(Protocol):
+    """Carries out the requests of one session."""
+
+    def carry_out(self, request: Request) -> Any:
+        """The result, or a future of it; a Refusal may be raised."""
+
+    def leave(self) -> None:
+        """The connection is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Who comes: the client's address, and whether the connection began with TLS."""
+
+    host: str
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    idle_seconds: float = 600
+    login_seconds: float = 60
+    max_connections: int = 20_000
+
+
+class Server:
+    """Serves any number of listening sockets with one loop."""
+
+    def __init__(
+        self,
+        *,
+        welcome: Callable[[Arrival], tuple[Session, Work]],
+        limits: Limits,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.welcome = welcome
+        self.limits = limits
+        self.tls = tls
+        self.connections: set[Connection] = set()
+        self.loop = asyncio.get_running_loop()
+        self.closing = False
+        self._empty = asyncio.Event()
+        self._listeners: list[asyncio.Server] = []
+        self._sweeping: asyncio.TimerHandle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    async def listen(self, sock: socket.socket, *, encrypted: bool) -> None:
+        """Accept connections on a bound socket, with TLS from their first octet where `encrypted`."""
+        # Inherited by what is accepted: a peer that has vanished is noticed, and its lock freed.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+        with_tls: dict[str, Any] = {}
+        if encrypted:
+            with_tls = {"ssl": self.tls, "ssl_handshake_timeout": self.limits.login_seconds}
+        listener = await self.loop.create_server(
+            lambda: Connection(self, encrypted=encrypted), sock=sock, backlog=BACKLOG, **with_tls
+        )
+        self._listeners.append(listener)
+
+    async def close(self, *, seconds: float) -> None:
+        """Accept nothing more, end every session with a word, and wait so long for the last octets to go."""
+        self.closing = True
+        self._sweeping.cancel()
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self.connections):
+            connection.end(SHUTDOWN)
+        await self._wait_for_the_last(seconds)
+        for connection in list(self.connections):
+            connection.abort()
+        await self._wait_for_the_last(seconds)
+
+    def lost(self, connection: "Connection") -> None:
+        self.connections.discard(connection)
+        if self.closing and not self.connections:
+            self._empty.set()
+
+    async def _wait_for_the_last(self, seconds: float) -> None:
+        if self.connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in list(self.connections):
+            connection.check_time(now)
+        self._sweeping = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+class Connection(asyncio.Protocol):
+    """One client."""
+
+    __slots__ = (
+        "_began",
+        "_choked",
+        "_encrypted",
+        "_eof",
+        "_lost",
+        "_mark",
+        "_reading",
+        "_server",
+        "_session",
+        "_since",
+        "_transport",
+        "_work",
+        "_working",
+    )
+
+    _session: Session
+    _work: Work
+    _transport: asyncio.Transport
+
+    def __init__(self, server: Server, *, encrypted: bool) -> None:
+        self._server = server
+        self._encrypted = encrypted
+        self._reading = True
+        self._choked = False  # the client does not take what was sent
+        self._working = False  # a request is being carried out
+        self._eof = False
+        self._lost = True
+        self._mark = (0, 0)
+        self._began = self._since = 0.0
+
+    # --- What asyncio calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        server = self._server
+        self._transport = cast(asyncio.Transport, transport)
+        if server.closing or len(server.connections) >= server.limits.max_connections:
+            self._transport.write(Refusal(SHUTDOWN if server.closing else TOO_MANY, Code.SYS_TEMP).reply)
+            self._transport.close()
+            return
+        peer = transport.get_extra_info("peername")
+        self._session, self._work = server.welcome(Arrival(peer[0] if peer else "", self._encrypted))
+        self._lost = False
+        self._began = self._since = server.loop.time()
+        server.connections.add(self)
+        self._turn()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._lost:
+            self._session.receive(data)
+            self._turn()
+
+    def eof_received(self) -> bool:
+        """The client sends no more, but may wait for answers to what it sent (not under TLS, which ends both ways)."""
+        if self._lost or self._encrypted:
+            return False
+        self._eof = True
+        self._turn()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._lost:
+            self._lost = True
+            self._work.leave()
+            self._server.lost(self)
+
+    def pause_writing(self) -> None:
+        self._choked = True
+
+    def resume_writing(self) -> None:
+        self._choked = False
+        if not self._lost:
+            self._turn()
+
+    # --- What the server calls ---
+
+    def end(self, text: str) -> None:
+        """End the session from our side; it may have to wait for an UPDATE that has begun."""
+        self._session.end(text)
+        self._turn()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def check_time(self, now: float) -> None:
+        """End the session where it took too long. Only commands and output that goes count as activity."""
+        limits = self._server.limits
+        mark = (self._session.commands, self._transport.get_write_buffer_size())
+        if mark != self._mark or self._working:
+            self._mark, self._since = mark, now
+        late = now - self._since > limits.idle_seconds
+        if not self._session.logged_in:
+            late = late or (now - self._began > limits.login_seconds and not self._working)
+        if late:
+            self._transport.abort()
+
+    # --- Inside ---
+
+    def _turn(self) -> None:
+        """Send what the session has to say and begin the work it asks for, until it waits for something."""
+        session = self._session
+        while True:
+            if output := session.output():
+                self._write(output)
+            if session.closed:
+                self._transport.close()
+                return
+            if self._choked or self._working:
+                break
+            if session.request is not None:
+                self._begin(session.request)
+                continue
+            if not session.advance():
+                break
+        self._mind_reading()
+
+    def _write(self, output: list[bytes]) -> None:
+        if len(output) == 1:
+            self._transport.write(output[0])
+        elif sum(map(len, output)) <= JOIN_OCTETS:
+            self._transport.write(b"".join(output))
+        else:
+            self._transport.writelines(output)
+
+    def _mind_reading(self) -> None:
+        """Read only while the session has room for more; at the client's end, close when all is answered."""
+        session = self._session
+        if self._eof and session.request is None and not self._choked:
+            self._transport.close()
+        elif self._reading == session.full and not self._eof and not self._transport.is_closing():
+            self._reading = not session.full
+            if self._reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _begin(self, request: Request) -> None:
+        """Have the request carried out; what is at hand is answered before this returns."""
+        if isinstance(request, StartTls):
+            self._working = True
+            self._transport.pause_reading()
+            self._answer_with(self._server.loop.create_task(self._start_tls()))
+            return
+        try:
+            outcome = self._work.carry_out(request)
+        except Refusal as refusal:
+            outcome = refusal
+        except Exception:
+            logger.exception("%s failed", type(request).__name__)
+            self._session.fail()
+            return
+        if isinstance(outcome, asyncio.Future):
+            self._answer_with(outcome)
+        else:
+            self._session.answer(outcome)
+
+    def _answer_with(self, outcome: "asyncio.Future[Any]") -> None:
+        self._working = True
+        outcome.add_done_callback(self._carried_out)
+
+    def _carried_out(self, outcome: "asyncio.Future[Any]") -> None:
+        self._working = False
+        error = None if outcome.cancelled() else outcome.exception()
+        ours = outcome.cancelled() or (error is not None and not isinstance(error, Refusal))
+        if ours:
+            logger.error("a request failed", exc_info=error)
+        if self._lost:
+            return
+        if ours:
+            self._session.fail()
+        else:
+            self._session.answer(error or outcome.result())
+        self._turn()
+
+    async def _start_tls(self) -> None:
+        """RFC 2595, 4. What the session had buffered it has thrown away; what the kernel holds is the handshake's."""
+        server, transport = self._server, self._transport
+        if server.tls is None:
+            raise RuntimeError("TLS was begun without a certificate")
+        try:
+            upgraded = await server.loop.start_tls(
+                transport, self, server.tls, server_side=True, ssl_handshake_timeout=server.limits.login_seconds
+            )
+            if upgraded is None:
+                raise ConnectionResetError
+        except OSError as error:
+            transport.abort()
+            self.connection_lost(error)  # the transport is the handshake's by now and does not tell us
+            raise Refusal("the TLS handshake failed") from None
+        self._transport = upgraded
+        self._encrypted = self._reading = True
