@@ -15,9 +15,10 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
-from email.utils import parsedate_tz
+from datetime import UTC, datetime
 from typing import BinaryIO
+
+from mailstore.dates import read_date
 
 #: Octets read at once, and about as many are handed out at once. A longer line is taken in parts.
 READ_OCTETS = 64 * 1024
@@ -99,20 +100,9 @@ def read_from_line(line: bytes) -> tuple[str, datetime | None]:
     rest = line[len(FROM) :].decode("latin-1").strip()
     weekday = _WEEKDAY.search(rest)
     if weekday:
-        return rest[: weekday.start()].strip(), _date(rest[weekday.start() :])
+        return rest[: weekday.start()].strip(), read_date(rest[weekday.start() :])
     sender, _, date = rest.partition(" ")
-    return sender, _date(date)
-
-
-def _date(text: str) -> datetime | None:
-    parts = parsedate_tz(text)
-    if parts is None:
-        return None
-    try:
-        zone = timezone(timedelta(seconds=parts[9] or 0))
-        return datetime(*parts[:6], tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+    return sender, read_date(date)
 
 
 def read_mbox(file: BinaryIO, *, mboxo: bool = False) -> Iterator[MboxMessage]:

@@ -1,0 +1,28 @@
+"""Dates as mail writes them (RFC 5322, 3.3, the forms before it, and asctime), read leniently."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from email.utils import parsedate_tz
+
+#: No mail is older; an earlier date is a mistake.
+_FIRST_YEAR = 1970
+
+
+def read_date(text: str) -> datetime | None:
+    """The moment `text` names, in UTC; without a zone it is taken as UTC. None where it names none, never an error."""
+    try:
+        parts = parsedate_tz(text)
+        if parts is None:
+            return None
+        zone = timezone(timedelta(seconds=parts[9] or 0))
+        date = datetime(*parts[:6], tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+    return date if date.year >= _FIRST_YEAR else None
+
+
+def read_timestamp(seconds: float) -> datetime | None:
+    """The moment of so many `seconds` since 1970, in UTC; None where it is out of reach."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
