@@ -6,10 +6,11 @@ hundred octets a message; only what has the same key is read from the database a
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count, zip_longest
+from itertools import zip_longest
 
+from mailstore.contents import ContentMissingError, read_first_pieces, read_pieces
 from mailstore.delivery import Body
-from mailstore.models import Content, Message
+from mailstore.models import Message
 
 
 class KnownMessages:
@@ -20,7 +21,7 @@ class KnownMessages:
 
     def __init__(self, mailbox_id: int) -> None:
         self._mailbox_id = mailbox_id
-        self._uids: dict[int, tuple[int, ...]] = {}
+        self._uids: dict[int, list[int]] = {}
         self._unstored: dict[Body, int] = {}  # with their keys, in order
         self._unstored_by_key: defaultdict[int, list[Body]] = defaultdict(list)
         rows = Message.objects.filter(mailbox_id=mailbox_id).values_list(
@@ -32,9 +33,12 @@ class KnownMessages:
     def only_new(self, bodies: Iterable[Body]) -> list[Body]:
         """Those that are neither in the mailbox nor here before; the caller stores them and calls `stored`."""
         self._forget_unstored()
-        for body in bodies:
-            key = hash((body.envelope_fields().message_id, body.octets, body.wire_octets, body.header_octets))
-            if not self._has(key, body):
+        keyed = [(_key(body), body) for body in bodies]
+        first_pieces = read_first_pieces(
+            self._mailbox_id, [self._uids[key][0] for key, _ in keyed if key in self._uids]
+        )
+        for key, body in keyed:
+            if not self._has(key, body, first_pieces):
                 self._unstored[body] = key
                 self._unstored_by_key[key].append(body)
         return list(self._unstored)
@@ -50,22 +54,25 @@ class KnownMessages:
         self._unstored_by_key.clear()
 
     def _add(self, key: int, uid: int) -> None:
-        self._uids[key] = (*self._uids.get(key, ()), uid)
+        self._uids.setdefault(key, []).append(uid)
 
-    def _has(self, key: int, body: Body) -> bool:
-        others = chain(
-            (other.pieces() for other in self._unstored_by_key.get(key, ())),
-            (self._pieces(uid) for uid in self._uids.get(key, ())),
-        )
-        return any(_same(body.pieces(), pieces) for pieces in others)
+    def _has(self, key: int, body: Body, first_pieces: dict[int, bytes]) -> bool:
+        if any(_same(body.pieces(), other.pieces()) for other in self._unstored_by_key.get(key, ())):
+            return True
+        return any(self._is_stored_as(uid, body, first_pieces) for uid in self._uids.get(key, ()))
 
-    def _pieces(self, uid: int) -> Iterator[bytes]:
-        pieces = Content.objects.filter(mailbox_id=self._mailbox_id, uid=uid).values_list("octets", flat=True)
-        for number in count():
-            piece = pieces.filter(piece=number).first()
-            if piece is None:
-                return
-            yield bytes(piece)
+    def _is_stored_as(self, uid: int, body: Body, first_pieces: dict[int, bytes]) -> bool:
+        first = first_pieces.get(uid) or read_first_pieces(self._mailbox_id, [uid]).get(uid)
+        stored = read_pieces(self._mailbox_id, uid, wire_octets=body.wire_octets, first=first)
+        try:
+            return _same(body.pieces(), stored)
+        except ContentMissingError:  # purged, or restored under a new uid, since the uids were read
+            return False
+
+
+def _key(body: Body) -> int:
+    """A number that equal messages have in common, and others hardly ever; made as that of a row."""
+    return hash((body.envelope_fields().message_id, body.octets, body.wire_octets, body.header_octets))
 
 
 def _same(first: Iterator[bytes], second: Iterator[bytes]) -> bool:

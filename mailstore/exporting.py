@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mailstore import maildirs, mbox
-from mailstore.models import PIECE_OCTETS, Content, Maildrop
+from mailstore.contents import read_first_pieces, read_pieces
+from mailstore.models import PIECE_OCTETS, Maildrop
 from mailstore.rows import live_messages
 from mailstore.wire import unstuff
 
@@ -30,10 +31,6 @@ _RETURN_PATH = re.compile(rb"Return-Path:[ \t]*<([^>\r\n]*)>", re.IGNORECASE)
 
 #: Called with the octets of each message that has been written.
 Progress = Callable[[int], None]
-
-
-class ContentMissingError(Exception):
-    """The octets of a message are not in the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ def count_octets(mailbox_id: int) -> int:
 def export_mbox(*, mailbox_id: int, out: Path, progress: Progress = lambda octets: None) -> int:
     """Write an mbox file; answers how many messages it has.
 
-    Raises OSError (FileExistsError where `out` exists and is not empty), ContentMissingError.
+    Raises OSError (FileExistsError where `out` exists and is not empty), mailstore.contents.ContentMissingError.
     """
     _check_free(out)
     out = out.resolve()
@@ -78,7 +75,7 @@ def export_mbox(*, mailbox_id: int, out: Path, progress: Progress = lambda octet
 def export_maildir(*, mailbox_id: int, out: Path, progress: Progress = lambda octets: None) -> int:
     """Write a Maildir; what has been retrieved is flagged as seen. Answers how many messages it has.
 
-    Raises OSError (FileExistsError where `out` exists and is not empty), ContentMissingError.
+    Raises OSError (FileExistsError where `out` exists and is not empty), mailstore.contents.ContentMissingError.
     """
     _check_free(out)
     out = out.resolve()
@@ -151,15 +148,9 @@ def _write_maildir(folder: Path, mailbox_id: int, progress: Progress) -> int:
 def _messages(mailbox_id: int) -> Iterator[tuple[_Row, Iterator[bytes]]]:
     """The live messages in order of arrival, each with its octets, LF line ends, to be read before the next."""
     for batch in _batches(_rows(mailbox_id)):
-        first_pieces = dict(
-            Content.objects.filter(mailbox_id=mailbox_id, uid__in=[row.uid for row in batch], piece=0).values_list(
-                "uid", "octets"
-            )
-        )
+        first = read_first_pieces(mailbox_id, [row.uid for row in batch])
         for row in batch:
-            if row.uid not in first_pieces:
-                raise ContentMissingError(f"the content of message {row.uid} is missing")
-            pieces = _pieces(mailbox_id, row, bytes(first_pieces.pop(row.uid)))
+            pieces = read_pieces(mailbox_id, row.uid, wire_octets=row.wire_octets, first=first.pop(row.uid, None))
             yield row, (chunk.replace(b"\r\n", b"\n") for chunk in unstuff(pieces))
 
 
@@ -190,14 +181,3 @@ def _batches(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
         octets += size
     if batch:
         yield batch
-
-
-def _pieces(mailbox_id: int, row: _Row, first: bytes) -> Iterator[bytes]:
-    """The wire form of a message whose first piece is at hand."""
-    yield first
-    pieces = Content.objects.filter(mailbox_id=mailbox_id, uid=row.uid).values_list("octets", flat=True)
-    for number in range(1, -(-row.wire_octets // PIECE_OCTETS)):
-        piece = pieces.filter(piece=number).first()
-        if piece is None:
-            raise ContentMissingError(f"piece {number} of message {row.uid} is missing")
-        yield bytes(piece)

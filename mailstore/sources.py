@@ -78,7 +78,10 @@ def count_octets(path: Path) -> int | None:
 
 def printable(path: Path | str) -> str:
     """A file's name as it can be shown: names in a Maildir are anybody's, terminals obey control characters."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(path))
+    name = str(path)
+    if name.isprintable():
+        return name
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name)
 
 
 def _read_maildir(path: Path) -> Iterator[FoundMessage]:

@@ -6,7 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.lookup import find_mailboxes
-from mailstore.exporting import ContentMissingError, count_octets, export_maildir, export_mbox
+from mailstore.contents import ContentMissingError
+from mailstore.exporting import count_octets, export_maildir, export_mbox
 from mailstore.progress import watch
 
 _FORMATS = {"mbox": export_mbox, "maildir": export_maildir}
