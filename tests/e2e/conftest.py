@@ -1,51 +1,19 @@
-"""Fixtures of the end-to-end tests: platforms of their own, made from a database that was migrated once."""
+"""Fixtures of the end-to-end tests: platforms of their own, their databases copied from one that was migrated once."""
 
 import os
 import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 import trustme
-from psycopg import sql
 
 from tests.e2e.running import Platform
 
 MakePlatform = Callable[[], Platform]
-
-
-class Databases:
-    """Makes databases beside the one of DATABASE_URL: files for SQLite, databases of its cluster for PostgreSQL."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        url = os.environ.get("DATABASE_URL", "")
-        self._server = url if url.startswith(("postgres://", "postgresql://")) else ""
-        self._made: list[str] = []
-
-    def make(self, *, template: str = "") -> str:
-        """The URL of a new database, a copy of `template` where one is given."""
-        name = f"e2e_{uuid.uuid4().hex}"
-        if not self._server:
-            path = self._directory / f"{name}.sqlite3"
-            if template:
-                shutil.copyfile(template.removeprefix("sqlite:///"), path)
-            return f"sqlite:///{path}"
-        like = sql.Identifier(urlsplit(template).path[1:] if template else "template0")
-        self._execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), like))
-        self._made.append(name)
-        return urlunsplit(urlsplit(self._server)._replace(path=f"/{name}"))
-
-    def drop_all(self) -> None:
-        for name in self._made:
-            self._execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def _execute(self, statement: sql.Composed) -> None:
-        with psycopg.connect(self._server, autocommit=True) as connection:
-            connection.execute(statement)
 
 
 @pytest.fixture(scope="session")
@@ -63,27 +31,57 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def make_platform(
-    tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, Path]
-) -> Iterator[MakePlatform]:
-    """Make platforms, each with its own migrated database; what they started ends with the session."""
-    databases = Databases(tmp_path_factory.mktemp("databases"))
+def make_platform(tmp_path_factory: pytest.TempPathFactory, certificate: dict[str, Path]) -> Iterator[MakePlatform]:
+    """Make platforms, each with a database of its own; what they started ends with the session."""
+    url = os.environ.get("DATABASE_URL", "")
+    new_database = (
+        _on_postgresql(url) if url.startswith("postgres") else _on_sqlite(tmp_path_factory.mktemp("databases"))
+    )
     made: list[Platform] = []
 
-    def build(database_url: str) -> Platform:
-        directory = tmp_path_factory.mktemp("platform")
-        platform = Platform(directory=directory, database_url=database_url, **certificate)
-        made.append(platform)
-        return platform
+    def make(template: str = "") -> Platform:
+        made.append(Platform(tmp_path_factory.mktemp("platform"), new_database(template), **certificate))
+        return made[-1]
 
-    template = build(databases.make())
-    template.manage("migrate", "--verbosity", "0")
-
-    yield lambda: build(databases.make(template=template.database_url))
-
+    migrated = make()
+    migrated.manage("migrate", "--verbosity", "0")
+    yield lambda: make(migrated.database_url)
     for platform in made:
         platform.stop()
-    databases.drop_all()
+        _drop(platform.database_url)
+
+
+def _on_sqlite(directory: Path) -> Callable[[str], str]:
+    """Makes databases that are files in `directory`."""
+
+    def new_database(template: str) -> str:
+        path = directory / f"{uuid.uuid4().hex}.sqlite3"
+        if template:
+            shutil.copyfile(template.removeprefix("sqlite:///"), path)
+        return f"sqlite:///{path}"
+
+    return new_database
+
+
+def _on_postgresql(server: str) -> Callable[[str], str]:
+    """Makes databases on the server of a DATABASE_URL, beside the one it names."""
+
+    def new_database(template: str) -> str:
+        name = f"e2e_{uuid.uuid4().hex}"
+        like = urlsplit(template).path[1:] or "template0"
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}"')
+        return urlsplit(server)._replace(path=f"/{name}").geturl()
+
+    return new_database
+
+
+def _drop(database_url: str) -> None:
+    """Drop a database of PostgreSQL; a file of SQLite goes with its directory."""
+    if database_url.startswith("postgres"):
+        url = urlsplit(database_url)
+        with psycopg.connect(url._replace(path="/postgres").geturl(), autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{url.path[1:]}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="module")

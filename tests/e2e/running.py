@@ -1,6 +1,7 @@
-"""The real servers as subprocesses, with a database and a VAR_DIR of their own, as an operator would run them."""
+"""The real servers as subprocesses, as an operator runs them, on a database and a VAR_DIR of their own."""
 
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -28,7 +29,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
-    """Ask every 50 ms until it holds; a failed assertion after `seconds`."""
+    """Ask every 50 ms until it holds; an AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
@@ -37,34 +38,31 @@ def wait_until(condition: Callable[[], bool], *, seconds: float, what: str) -> N
 
 def greets(port: int, greeting: bytes, *, tls: bool = False) -> bool:
     """Does a server on this port say `greeting` first?"""
-    with suppress(OSError):
-        raw = socket.create_connection(("127.0.0.1", port), timeout=5)
-        with raw, _unverified().wrap_socket(raw) if tls else raw as connection:
-            connection.settimeout(5)
-            return connection.recv(512).startswith(greeting)
-    return False
-
-
-def _unverified() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    return context
+    with (
+        suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as plain,
+        context.wrap_socket(plain) if tls else plain as connection,
+    ):
+        return connection.recv(512).startswith(greeting)
+    return False
 
 
 @dataclass
 class Server:
-    """One running command of manage.py, with its workers; its output goes to a file."""
+    """One running command of manage.py with its workers; its output goes to a file."""
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
     ports: dict[str, int]
 
-    def stop(self) -> int:
-        """Ask it to end, as an operator would, and wait; answers its exit code."""
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end, as an operator does, and wait; answers its exit code."""
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(by)
         try:
             return self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -72,10 +70,15 @@ class Server:
             self.process.wait()
             raise
 
+    def wait_for(self, answers: Callable[[], bool], *, seconds: float = START_SECONDS) -> None:
+        """Wait until `answers` holds; an AssertionError with the server's output where it ends before."""
+        wait_until(lambda: self.process.poll() is not None or answers(), seconds=seconds, what=f"{self.name} answers")
+        assert self.process.poll() is None, f"{self.name} ended:\n{self.log.read_text(errors='replace')}"
+
 
 @dataclass
 class Platform:
-    """A mail platform of its own: database, VAR_DIR, certificate, and the servers that were started on them."""
+    """A mail platform of its own: database, VAR_DIR, certificate, and the servers started on them."""
 
     directory: Path
     database_url: str
@@ -85,17 +88,17 @@ class Platform:
     servers: list[Server] = field(default_factory=list)
 
     def environment(self, **more: str) -> dict[str, str]:
+        """The environment of its commands: that of the tests, with the settings of this platform."""
         ours = {
             "DATABASE_URL": self.database_url,
             "VAR_DIR": str(self.directory / "var"),
             "MAIL_HOSTNAME": "mail.maison.mrs",
             "PYTHONUNBUFFERED": "1",
-            "DJANGO_SETTINGS_MODULE": "mailplatform.settings",
         }
         return os.environ | ours | more
 
     def manage(self, *arguments: str | Path, stdin: bytes = b"") -> str:
-        """Run one command of manage.py to its end; answers what it printed, fails where it failed."""
+        """Run a command of manage.py to its end; answers what it printed. An AssertionError where it failed."""
         run = subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=ROOT,
@@ -109,59 +112,41 @@ class Platform:
         return run.stdout.decode()
 
     def add_account(self, name: str, *domains: str, password: str = PASSWORD) -> None:
+        """Add a user with a mailbox in each domain, or in the default one."""
         options = [option for domain in domains for option in ("--domain", domain)]
         self.manage("addaccount", name, *options, "--password-stdin", stdin=password.encode() + b"\n")
 
     def start_pop3(self, *options: str, workers: int = 1, **environment: str) -> Server:
         """Serve POP3 on two free ports, `plain` (with STLS) and `tls`."""
         ports = {"plain": free_port(), "tls": free_port()}
-        server = self._start(
-            "pop3serve",
-            *("--bind", f"127.0.0.1:{ports['plain']}", "--tls-bind", f"127.0.0.1:{ports['tls']}"),
+        server = self.start(
+            *("pop3serve", "--bind", f"127.0.0.1:{ports['plain']}", "--tls-bind", f"127.0.0.1:{ports['tls']}"),
             *("--certfile", str(self.certfile), "--keyfile", str(self.keyfile), "--workers", str(workers)),
             *options,
             ports=ports,
-            environment=environment,
+            **environment,
         )
-        self._wait_for(server, lambda: greets(ports["plain"], b"+OK"))
-        self._wait_for(server, lambda: greets(ports["tls"], b"+OK", tls=True))
+        server.wait_for(lambda: greets(ports["plain"], b"+OK"))
+        server.wait_for(lambda: greets(ports["tls"], b"+OK", tls=True))
         return server
 
     def start_smtp(self, *options: str, workers: int = 1, **environment: str) -> Server:
         """Serve mail intake on two free ports, `smtp` and `lmtp`."""
         ports = {"smtp": free_port(), "lmtp": free_port()}
-        server = self._start(
-            "smtpserve",
-            *("--smtp-bind", f"127.0.0.1:{ports['smtp']}", "--lmtp-bind", f"127.0.0.1:{ports['lmtp']}"),
-            *("--workers", str(workers)),
-            *options,
+        server = self.start(
+            *("smtpserve", "--smtp-bind", f"127.0.0.1:{ports['smtp']}", "--lmtp-bind", f"127.0.0.1:{ports['lmtp']}"),
+            *("--workers", str(workers), *options),
             ports=ports,
-            environment=environment,
+            **environment,
         )
-        self._wait_for(server, lambda: greets(ports["smtp"], b"220"))
-        self._wait_for(server, lambda: greets(ports["lmtp"], b"220"))
+        server.wait_for(lambda: greets(ports["smtp"], b"220"))
+        server.wait_for(lambda: greets(ports["lmtp"], b"220"))
         return server
 
     def start(self, command: str, *options: str, ports: dict[str, int], **environment: str) -> Server:
-        """Run any command of manage.py that stays in the foreground; the caller waits for what it needs."""
-        return self._start(command, *options, ports=ports, environment=environment)
-
-    def stop(self) -> None:
-        while self.servers:
-            self.servers.pop().stop()
-
-    def logs(self) -> str:
-        """The end of every server's output, for the report of a failed test."""
-        return "\n".join(
-            f"--- {log.stem}\n{log.read_text(errors='replace')[-6000:]}"
-            for log in self.directory.glob("*.log")
-        )
-
-    def _start(
-        self, command: str, *options: str, ports: dict[str, int], environment: dict[str, str]
-    ) -> Server:
-        log = self.directory / f"{command}-{len(self.servers)}.log"
-        with log.open("ab") as output:
+        """Run a command of manage.py that stays; the caller waits for what it needs of it."""
+        log = self.directory / f"{len(self.servers)}-{command}.log"
+        with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "manage.py", command, *options],
                 cwd=ROOT,
@@ -170,13 +155,16 @@ class Platform:
                 stdout=output,
                 stderr=output,
             )
-        server = Server(command, process, log, ports)
-        self.servers.append(server)
-        return server
+        self.servers.append(Server(command, process, log, ports))
+        return self.servers[-1]
 
-    def _wait_for(self, server: Server, answers: Callable[[], bool]) -> None:
-        def up_or_dead() -> bool:
-            return server.process.poll() is not None or answers()
+    def stop(self) -> None:
+        """End every server that runs."""
+        for server in reversed(self.servers):
+            server.stop()
 
-        wait_until(up_or_dead, seconds=START_SECONDS, what=f"{server.name} answers")
-        assert server.process.poll() is None, f"{server.name} ended:\n{self.logs()}"
+    def logs(self) -> str:
+        """The end of each server's output, for the report of a failed test."""
+        return "\n".join(
+            f"--- {server.log.name}\n{server.log.read_text(errors='replace')[-6000:]}" for server in self.servers
+        )
