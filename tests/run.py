@@ -54,8 +54,8 @@ def postgresql_programs() -> Path | None:
 
 
 @contextlib.contextmanager
-def postgresql(programs: Path) -> Iterator[str]:
-    """A cluster of its own in a temporary folder, with durability off; gives its DATABASE_URL."""
+def postgresql(programs: Path, *, fsync: bool = False) -> Iterator[str]:
+    """A cluster of its own in a temporary folder; gives its DATABASE_URL. Tests need no disk to survive a crash."""
     # PostgreSQL refuses to run as root: then it runs as its own user.
     user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
     with tempfile.TemporaryDirectory(prefix="mailplatform-pg-", ignore_cleanup_errors=True) as folder:
@@ -64,8 +64,7 @@ def postgresql(programs: Path) -> Iterator[str]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        fast = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-        options = f"-p {port} -h 127.0.0.1 -k {folder} -c max_connections=300 {fast}"
+        options = f"-p {port} -h 127.0.0.1 -k {folder} -c max_connections=300 -c fsync={'on' if fsync else 'off'}"
         control = [str(programs / "pg_ctl"), "-D", f"{folder}/data", "-w", "-l", f"{folder}/log"]
         init = [str(programs / "initdb"), "-D", f"{folder}/data", "-A", "trust", "-U", "postgres", "-E", "UTF8"]
         run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **user}
