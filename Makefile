@@ -16,8 +16,7 @@ BIN := .venv/bin
 setup: .venv/.run-stamp .venv/.dev-stamp
 
 run: .venv/.run-stamp
-	$(BIN)/python manage.py migrate --verbosity 0
-	$(BIN)/gunicorn --bind 127.0.0.1:8000 mailplatform.wsgi
+	$(BIN)/python manage.py rundemo $(ARGS)
 
 test: setup
 	$(BIN)/python -m tests.run $(ARGS)
