@@ -5,6 +5,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import psycopg
@@ -13,7 +14,11 @@ import trustme
 
 from tests.e2e.running import Platform
 
-MakePlatform = Callable[[], Platform]
+
+class MakePlatform(Protocol):
+    """Makes a platform; its database has the tables, or nothing at all."""
+
+    def __call__(self, *, migrated: bool = True) -> Platform: ...
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +44,14 @@ def make_platform(tmp_path_factory: pytest.TempPathFactory, certificate: dict[st
     )
     made: list[Platform] = []
 
-    def make(template: str = "") -> Platform:
-        made.append(Platform(tmp_path_factory.mktemp("platform"), new_database(template), **certificate))
+    def make(*, migrated: bool = True) -> Platform:
+        url = new_database(template.database_url if migrated else "")
+        made.append(Platform(tmp_path_factory.mktemp("platform"), url, **certificate))
         return made[-1]
 
-    migrated = make()
-    migrated.manage("migrate", "--verbosity", "0")
-    yield lambda: make(migrated.database_url)
+    template = make(migrated=False)
+    template.manage("migrate", "--verbosity", "0")
+    yield make
     for platform in made:
         platform.stop()
         _drop(platform.database_url)

@@ -51,12 +51,19 @@ class Command(BaseCommand):
         certfile, _ = kept_certificate(directory)
         with _running(ports) as servers:
             _wait_for(servers, ports)
-            if not demo.letters_were_sent():
-                demo.send_letters(port=ports["smtp"])
+            self._send_letters_once(ports["smtp"])
             self.stdout.write(_screen(ports, passwords, certfile))
             self.stdout.flush()
             if servers.wait() != 0:
                 raise CommandError("A server ended by itself, so the others were ended too; the lines above say why.")
+
+    def _send_letters_once(self, port: int) -> None:
+        if demo.letters_were_sent():
+            return
+        try:
+            demo.send_letters(port=port)
+        except OSError as error:  # smtplib's errors are such too
+            self.stderr.write(f"The letters of the demo were not sent: {error}")
 
 
 def _refuse_taken(name: str, port: int) -> None:
