@@ -202,7 +202,9 @@ $box->quit or die "quit: " . $box->message;
 def _net_pop3(account: Account, home: Path, keep: bool) -> list[bytes]:
     options = (str(account.port), account.login, account.password, home, "1" if keep else "", account.authority or "")
     _run(["perl", "-", *options], home, stdin=_PERL.encode())
-    return _crlf(list(home.glob("*.msg")))
+    written = sorted(home.glob("*.msg"))
+    # In the clear its lines end as Unix's do; by TLS they keep their CRLF (IO::Socket::SSL reads them, not Net::Cmd).
+    return [path.read_bytes() for path in written] if account.authority else _crlf(written)
 
 
 CLIENTS = {

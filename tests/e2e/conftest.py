@@ -26,7 +26,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A certificate for localhost and 127.0.0.1, and the authority that a client has to trust for it."""
     directory = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
-    issued = authority.issue_cert("localhost", "127.0.0.1", "mail.maison.mrs")
+    issued = authority.issue_cert("localhost", "127.0.0.1", common_name="localhost")
     paths = {name: directory / f"{name}.pem" for name in ("certfile", "keyfile", "authority")}
     for blob in issued.cert_chain_pems:
         blob.write_to_path(str(paths["certfile"]), append=True)

@@ -1,6 +1,7 @@
 """`make run`: five ports that answer, a screen whose commands work when pasted, an end that leaves nothing behind."""
 
 import http.cookiejar
+import os
 import re
 import signal
 import socket
@@ -131,3 +132,13 @@ def test_it_ends_at_once_leaves_no_port_open_and_starts_again_as_it_was(
     assert _logins(again) == logins
     assert _paste(_commands(again)[0], tmp_path) == listing
     again.stop()
+
+
+def test_when_a_server_dies_the_others_end_and_it_is_said(platform: Platform) -> None:
+    server = _start(platform)
+    started = re.search(r"pop3\.1 started \(pid=(\d+)\)", _screen(server))
+    assert started is not None
+    os.kill(int(started[1]), signal.SIGKILL)
+    assert server.process.wait(30) == 1
+    assert "A server ended by itself" in _screen(server)
+    assert "Traceback" not in _screen(server)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -33,17 +33,21 @@ STOP_SECONDS = 20
 
 class Command(BaseCommand):
     help = "Run the whole platform on this machine, with demo accounts and mail to try; Ctrl-C ends it."
-    requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         for name, port in PORTS.items():
             parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT", help=f"default: {port}")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ports: dict[str, int] = {name: options[f"{name}_port"] for name in PORTS}
+        signal.signal(signal.SIGTERM, _interrupt)
+        with suppress(KeyboardInterrupt):
+            self._run({name: options[f"{name}_port"] for name in PORTS})
+
+    def _run(self, ports: dict[str, int]) -> None:
         for name, port in ports.items():
             _refuse_taken(name, port)
         call_command("migrate", verbosity=0, interactive=False)
+        settings.STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns where it is missing
         directory = settings.VAR_DIR / "demo"
         directory.mkdir(mode=0o700, exist_ok=True)
         passwords = demo.kept_passwords(directory / "passwords.json")
@@ -54,8 +58,8 @@ class Command(BaseCommand):
             self._send_letters_once(ports["smtp"])
             self.stdout.write(_screen(ports, passwords, certfile))
             self.stdout.flush()
-            if servers.wait() != 0:
-                raise CommandError("A server ended by itself, so the others were ended too; the lines above say why.")
+            servers.wait()
+        raise CommandError("A server ended by itself, so the others were ended too; the lines above say why.")
 
     def _send_letters_once(self, port: int) -> None:
         if demo.letters_were_sent():
@@ -82,35 +86,24 @@ def _refuse_taken(name: str, port: int) -> None:
 
 @contextmanager
 def _running(ports: dict[str, int]) -> Iterator[subprocess.Popen[bytes]]:
-    """honcho with the processes of the Procfile; they end with the block, or with Ctrl-C, which is no error."""
+    """honcho with the processes of the Procfile; they end with the block."""
     beside_us = str(Path(sys.executable).parent)  # gunicorn and python of the same .venv
     environment = os.environ | {f"{name.upper()}_PORT": str(port) for name, port in ports.items()}
     environment |= {"PATH": os.pathsep.join([beside_us, os.environ.get("PATH", os.defpath)])}
     environment |= {"VAR_DIR": str(settings.VAR_DIR)}
     # The settings read .env themselves; honcho would let it win over the environment.
     command = [sys.executable, "-m", "honcho", "--env", os.devnull, "start"]
-    signal.signal(signal.SIGTERM, _end)
     servers = subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment)
     try:
         yield servers
-    except KeyboardInterrupt:
-        pass
     finally:
-        _stop(servers)
-
-
-def _end(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
-
-
-def _stop(servers: subprocess.Popen[bytes]) -> None:
-    if servers.poll() is None:
-        servers.terminate()
-    try:
+        servers.terminate()  # no harm where Ctrl-C has told them too
         servers.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        servers.kill()
-        servers.wait()
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    """An end by SIGTERM is one by Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _wait_for(servers: subprocess.Popen[bytes], ports: dict[str, int]) -> None:
@@ -140,7 +133,7 @@ def _screen(ports: dict[str, int], passwords: dict[str, str], certfile: Path) ->
     name, password = logins[-1]
     lines = [
         "",
-        "Mailplatform is running. Ctrl-C ends it; what it holds stays in var/.",
+        f"Mailplatform is running. Ctrl-C ends it; what it holds stays in {settings.VAR_DIR}.",
         "",
         f"  Admin   http://{HOST}:{ports['web']}/admin/   login {admin.name}, password {admin.password or '(changed)'}",
         f"  POP3    {HOST}:{ports['pop3']} (STLS), localhost:{ports['pop3s']} (TLS; certificate {certfile})",
