@@ -5,6 +5,7 @@ The messages are the files of CPython's own email tests and the project's hard c
 received ones by TLS.
 """
 
+import itertools
 import re
 import smtplib
 import socket
@@ -64,9 +65,12 @@ def _send(ports: dict[str, int], addresses: list[str]) -> None:
     """Each message to everybody, in turn by SMTP and by LMTP."""
     sender = "alfred@alfred.maison.mrs"
     with smtplib.SMTP("127.0.0.1", ports["smtp"]) as smtp, smtplib.LMTP("127.0.0.1", ports["lmtp"]) as lmtp:
-        for number, message in enumerate(MESSAGES):
-            refused = (lmtp if number % 2 else smtp).sendmail(sender, addresses, message)
-            assert not refused
+        for by_smtp, by_lmtp in itertools.zip_longest(MESSAGES[::2], MESSAGES[1::2]):
+            assert smtp.sendmail(sender, addresses, by_smtp) == {}
+            if by_lmtp is not None:
+                assert lmtp.sendmail(sender, addresses, by_lmtp) == {}
+                # One reply for each recipient (RFC 2033, 4.2), of which smtplib reads the first.
+                assert {lmtp.getreply()[0] for _ in addresses[1:]} == {250}
 
 
 def _raw(account: Account) -> list[bytes]:
