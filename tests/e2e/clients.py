@@ -104,9 +104,10 @@ def _fetchmail_carries(message: bytes) -> bool:
     """Read in fetchmail 6.4's transact.c, and seen with any server."""
     header = message.partition(CRLF + CRLF)[0]
     return (
-        max(map(len, message.splitlines())) < 8000  # a longer line is cut up, with octets of its buffer in between
-        and not message.startswith((CRLF, b"From "))  # puts a header on top where there is none; drops mbox's line
+        max(map(len, message.split(CRLF))) < 8000  # a longer line is cut up, with octets of its buffer in between
+        and not message.startswith(CRLF)  # a message without a header gets one
         and b"\0" not in header  # dropped
+        and CRLF + b"From " not in CRLF + header  # mbox's line is dropped
         and CRLF + b"." not in header  # the dot that the server adds stays
     )
 
