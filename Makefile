@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test lint format
+.PHONY: setup run test lint format bench
 
 .venv/.run-stamp: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -27,6 +27,9 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
 
 format: setup
 	$(BIN)/ruff check --fix .
