@@ -1,0 +1,98 @@
+"""Admin pages of domains."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldBooleanSwitchWidget
+
+from accounts import services
+from accounts.models import Domain
+from mailplatform.admin.deletion import Preview
+
+
+class DomainForm(forms.ModelForm[Domain]):
+    """A domain and whether it is to be the default, which takes that role from another one."""
+
+    make_default = forms.BooleanField(
+        label=gettext_lazy("default domain"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget,
+        help_text=gettext_lazy("New users get their first mailbox here; bare login names mean this domain."),
+    )
+
+    class Meta:
+        model = Domain
+        fields = ["name"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.is_default or not Domain.objects.exists():
+            self.fields["make_default"].initial = True
+            self.fields["make_default"].disabled = True  # there is always a default; another domain can take over
+
+
+@admin.register(Domain)
+class DomainAdmin(ModelAdmin):
+    """Domains with the number of their mailboxes. A name never changes: addresses are made of it."""
+
+    form = DomainForm
+    list_display = ["name", "is_default", "mailbox_count", "created_at"]
+    search_fields = ["name"]
+    fields = ["name", "make_default"]
+    actions = ["make_default"]
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Domain]:
+        queryset: QuerySet[Domain] = super().get_queryset(request)
+        return queryset.annotate(mailbox_number=Count("mailboxes"))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Domain | None = None) -> list[str]:
+        return ["name"] if obj else []
+
+    @admin.display(description=gettext_lazy("mailboxes"), ordering="mailbox_number")
+    def mailbox_count(self, domain: Any) -> str:
+        url = reverse("admin:accounts_mailbox_changelist")
+        return format_html('<a href="{}?domain__id__exact={}">{}</a>', url, domain.pk, domain.mailbox_number)
+
+    @admin.action(description=gettext_lazy("Make the default domain"), permissions=["change"])
+    def make_default(self, request: HttpRequest, queryset: QuerySet[Domain]) -> None:
+        if queryset.count() != 1:
+            self.message_user(request, _("Select the one domain that is to be the default."), "error")
+            return
+        domain = queryset.get()
+        services.set_default_domain(domain=domain)
+        self.log_change(request, domain, _("Made the default domain."))
+        self.message_user(request, _("%(domain)s is the default domain now.") % {"domain": domain}, "success")
+
+    def save_model(self, request: HttpRequest, obj: Domain, form: DomainForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if form.cleaned_data.get("make_default") and not obj.is_default:
+            services.set_default_domain(domain=obj)
+
+    def get_deleted_objects(self, objs: Iterable[Domain], request: HttpRequest) -> Preview:
+        """A domain with mailboxes stays; how many they are is said without loading them."""
+        domains = list(objs)
+        counted = Domain.objects.filter(pk__in=[d.pk for d in domains]).annotate(
+            number=Count("mailboxes")
+        )
+        protected = [
+            ngettext("%(domain)s has %(number)d mailbox", "%(domain)s has %(number)d mailboxes", domain.number)
+            % {"domain": domain, "number": domain.number}
+            for domain in counted
+            if domain.number
+        ]
+        allowed = self.has_delete_permission(request)
+        perms = set() if allowed else {str(Domain._meta.verbose_name)}
+        model_count = {str(Domain._meta.verbose_name_plural): len(domains)}
+        return Preview([str(domain) for domain in domains], model_count, perms, protected)
+
+

@@ -1,0 +1,180 @@
+"""Admin pages of mailboxes: the list from kept counters, and one mailbox.
+
+The list is one query with its counters and the state of its locks joined in, whatever is stored behind it.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin, messages
+from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.urls import URLPattern, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+
+from accounts import services
+from accounts.models import Mailbox
+from mailplatform.admin.deletion import Preview, preview
+from mailplatform.admin.display import badge, maildrop_of, moment, quota_bar
+from mailplatform.admin.messages import message_urls
+from mailplatform.admin.octets import OctetsField, human
+from pop3service.models import Worker
+
+
+def open_in_a_living_worker() -> Exists:
+    """Whether the worker that holds a mailbox's lock still beats, by the database's clock.
+
+    A lock whose worker died is still in its row until the next login takes it over; it keeps nobody out, so no
+    page shows it as open.
+    """
+    oldest_beat = ExpressionWrapper(
+        Now() - timedelta(seconds=settings.POP3_WORKER_DEAD_SECONDS), output_field=DateTimeField()
+    )
+    return Exists(Worker.objects.filter(pk=OuterRef("maildrop__lock_worker"), beat_at__gt=oldest_beat))
+
+
+class QuotaFilter(DropdownFilter):
+    """Mailboxes that are full, or nearly."""
+
+    title = gettext_lazy("quota")
+    parameter_name = "quota"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("over", _("Over quota")), ("near", _("Above 90 %")), ("none", _("No limit"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> QuerySet[Mailbox]:
+        octets, number = F("maildrop__octets"), F("maildrop__message_count")
+        if self.value() == "over":
+            return queryset.filter(
+                Q(quota_octets__gt=0, quota_octets__lte=octets)
+                | Q(quota_messages__gt=0, quota_messages__lte=number)
+            )
+        if self.value() == "near":
+            return queryset.filter(
+                Q(quota_octets__gt=0, maildrop__octets__gt=F("quota_octets") / 10 * 9)
+                | Q(quota_messages__gt=0, maildrop__message_count__gte=F("quota_messages") * 9 / 10)
+            )
+        if self.value() == "none":
+            return queryset.filter(quota_octets=0, quota_messages=0)
+        return queryset
+
+
+class MailboxForm(forms.ModelForm[Mailbox]):
+    """A mailbox with its quota as people write sizes."""
+
+    quota_octets = OctetsField(label=gettext_lazy("quota"), required=False)
+
+    class Meta:
+        model = Mailbox
+        fields = ["user", "domain", "local_part", "quota_octets", "quota_messages", "is_active"]
+
+
+@admin.register(Mailbox)
+class MailboxAdmin(ModelAdmin):
+    """Mailboxes; their messages and shelf are pages of their own (mailplatform.admin.messages)."""
+
+    form = MailboxForm
+    list_display = ["address", "owner", "message_count", "size", "quota", "last_login", "state"]
+    list_select_related = ["user", "domain", "maildrop"]
+    list_filter = [
+        ("domain", AutocompleteSelectFilter),
+        "is_active",
+        QuotaFilter,
+    ]
+    list_filter_submit = True
+    search_fields = ["address", "user__username"]
+    search_help_text = gettext_lazy("Search by address or user")
+    autocomplete_fields = ["user", "domain"]
+    actions = ["activate", "suspend"]
+    ordering = ["address"]
+    list_per_page = 50
+    show_full_result_count = False
+    warn_unsaved_form = True
+    fieldsets = (
+        (None, {"fields": (("local_part", "domain"), "user", "is_active")}),
+        (gettext_lazy("Quota"), {"fields": (("quota_octets", "quota_messages"),)}),
+        (
+            gettext_lazy("What is stored"),
+            {"fields": (("message_count", "size"), ("quota", "state"), ("last_login", "created_at"))},
+        ),
+    )
+    readonly_fields = ["message_count", "size", "quota", "last_login", "state", "created_at"]
+    change_form_outer_before_template = "mailplatform/mailbox_tabs.html"
+
+    def get_fieldsets(self, request: HttpRequest, obj: Mailbox | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj else fieldsets[:-1]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Mailbox]:
+        queryset: QuerySet[Mailbox] = super().get_queryset(request)
+        return queryset.select_related("maildrop").annotate(is_open=open_in_a_living_worker())
+
+    def get_urls(self) -> list[URLPattern]:
+        urls: list[URLPattern] = super().get_urls()
+        return message_urls(self) + urls
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        return super().change_view(
+            request, object_id, form_url, {**(extra_context or {}), "mailbox_id": object_id, "tab": "account"}
+        )
+
+    @admin.display(description=gettext_lazy("user"), ordering="user__username")
+    def owner(self, mailbox: Mailbox) -> SafeString:
+        url = reverse("admin:accounts_user_change", args=[mailbox.user_id])
+        return format_html('<a href="{}">{}</a>', url, mailbox.user.username)
+
+    @admin.display(description=gettext_lazy("messages"), ordering="maildrop__message_count")
+    def message_count(self, mailbox: Mailbox) -> SafeString:
+        drop = maildrop_of(mailbox)
+        url = reverse("admin:accounts_mailbox_messages", args=[mailbox.pk])
+        return format_html('<a href="{}">{}</a>', url, drop.message_count if drop else 0)
+
+    @admin.display(description=gettext_lazy("size"), ordering="maildrop__octets")
+    def size(self, mailbox: Mailbox) -> str:
+        drop = maildrop_of(mailbox)
+        return human(drop.octets if drop else 0)
+
+    @admin.display(description=gettext_lazy("quota used"))
+    def quota(self, mailbox: Mailbox) -> SafeString:
+        return quota_bar(mailbox)
+
+    @admin.display(description=gettext_lazy("last login"), ordering="maildrop__opened_at", empty_value="–")
+    def last_login(self, mailbox: Mailbox) -> str | None:
+        drop = maildrop_of(mailbox)
+        return (moment(drop.opened_at) if drop else "") or None
+
+    @admin.display(description=gettext_lazy("state"), ordering="is_active")
+    def state(self, mailbox: Any) -> SafeString:
+        if not mailbox.is_active or not mailbox.user.is_active:
+            return badge(_("suspended"), "bad")
+        if mailbox.is_open:
+            since = _("open since %(time)s") % {"time": moment(mailbox.maildrop.locked_at)}
+            return badge(since, "busy")
+        return badge(_("active"), "good")
+
+    @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
+        number = services.set_active(mailboxes=queryset, active=True)
+        text = ngettext("%(number)d mailbox activated.", "%(number)d mailboxes activated.", number)
+        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+
+    @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
+        number = services.set_active(mailboxes=queryset, active=False)
+        text = ngettext("%(number)d mailbox suspended.", "%(number)d mailboxes suspended.", number)
+        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+
+    def get_deleted_objects(self, objs: Iterable[Mailbox], request: HttpRequest) -> Preview:
+        mailboxes = list(objs)
+        return preview(mailboxes, request, Mailbox.objects.filter(pk__in=[m.pk for m in mailboxes]))
