@@ -121,6 +121,8 @@ class Mailbox(models.Model):
         verbose_name = _("mailbox")
         verbose_name_plural = _("mailboxes")
         ordering = ["address"]
+        # What is in other people's mail is not a matter of who may change a quota.
+        permissions = [("read_mail", _("Can read the messages in mailboxes"))]
         constraints = [
             models.UniqueConstraint(fields=["domain", "local_part"], name="accounts_mailbox_one_per_address"),
         ]

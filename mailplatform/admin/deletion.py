@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 from django.db.models import Model, QuerySet, Sum
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from accounts.models import Mailbox
-from mailplatform.admin.octets import human
+from mailplatform.admin.octets import messages_and_size
 from mailstore.models import Maildrop
 
 #: Mailboxes named on a confirmation page; of more the page gives the number.
@@ -48,12 +47,6 @@ def preview(objects: Iterable[Model], request: HttpRequest, mailboxes: QuerySet[
     }
     needed = set() if request.user.has_perm("accounts.delete_mailbox") else {str(Mailbox._meta.verbose_name)}
     return Preview([*listed, *named, warning], model_count, needed if count else set(), [])
-
-
-def messages_and_size(messages: int, octets: int) -> str:
-    """Such as "3 messages (12 KB)"."""
-    number = ngettext("%(number)d message", "%(number)d messages", messages) % {"number": messages}
-    return f"{number} ({human(octets)})"
 
 
 def _line(mailbox: Mailbox) -> str:

@@ -2,15 +2,14 @@
 
 from datetime import datetime
 
-from django.utils.formats import date_format
+from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 
 from accounts.models import Mailbox
-from mailplatform.admin.deletion import messages_and_size
-from mailplatform.admin.octets import human
+from mailplatform.admin.octets import human, messages_and_size
 from mailstore.models import Maildrop
 
 #: Percent of a quota from which its bar warns.
@@ -22,20 +21,25 @@ def maildrop_of(mailbox: Mailbox) -> Maildrop | None:
     return getattr(mailbox, "maildrop", None)
 
 
+def held_by(mailbox: Mailbox) -> tuple[int, int]:
+    """Live messages and their octets, from the kept counters."""
+    drop = maildrop_of(mailbox)
+    return (drop.message_count, drop.octets) if drop else (0, 0)
+
+
 def size_of(mailbox: Mailbox) -> str:
     """Such as "3 messages (12 KB)"."""
-    drop = maildrop_of(mailbox)
-    return messages_and_size(drop.message_count, drop.octets) if drop else messages_and_size(0, 0)
+    return messages_and_size(*held_by(mailbox))
 
 
 def used_percent(mailbox: Mailbox) -> int | None:
     """How much of the quota is used, of octets or of messages, whichever is nearer its end; None: no limit."""
-    drop = maildrop_of(mailbox)
+    number, octets = held_by(mailbox)
     used = []
     if mailbox.quota_octets:
-        used.append((drop.octets if drop else 0) * 100 // mailbox.quota_octets)
+        used.append(octets * 100 // mailbox.quota_octets)
     if mailbox.quota_messages:
-        used.append((drop.message_count if drop else 0) * 100 // mailbox.quota_messages)
+        used.append(number * 100 // mailbox.quota_messages)
     return max(used, default=None)
 
 
@@ -44,12 +48,12 @@ def quota_bar(mailbox: Mailbox) -> SafeString:
     percent = used_percent(mailbox)
     if percent is None:
         return format_html('<span class="mp-quiet">{}</span>', _("no limit"))
-    drop = maildrop_of(mailbox)
+    number, octets = held_by(mailbox)
     parts = []
     if mailbox.quota_octets:
-        parts.append(f"{human(drop.octets if drop else 0)} / {human(mailbox.quota_octets)}")
+        parts.append(f"{human(octets)} / {human(mailbox.quota_octets)}")
     if mailbox.quota_messages:
-        parts.append(_("%(number)s messages") % {"number": f"{drop.message_count if drop else 0} / {mailbox.quota_messages}"})
+        parts.append(_("%(number)s messages") % {"number": f"{number} / {mailbox.quota_messages}"})
     level = "full" if percent >= 100 else "high" if percent >= NEARLY_FULL else "fine"
     return format_html(
         '<div class="mp-quota" title="{}"><div class="mp-bar" role="progressbar" aria-valuemin="0"'
@@ -64,10 +68,15 @@ def quota_bar(mailbox: Mailbox) -> SafeString:
 
 
 def moment(when: datetime | None) -> str:
-    """A date and time in the reader's format; empty for never."""
-    return date_format(localtime(when), "SHORT_DATETIME_FORMAT") if when else ""
+    """A date and time that reads the same in every language, and sorts; empty for never."""
+    return localtime(when).strftime("%Y-%m-%d %H:%M") if when else ""
 
 
-def badge(text: str, kind: str) -> SafeString:
-    """A coloured word; `kind` is good, bad, busy or quiet."""
-    return format_html('<span class="mp-badge mp-badge-{}">{}</span>', kind, text)
+def moment_cell(when: datetime | None) -> SafeString:
+    """The moment on one line; a dash for never."""
+    return format_html('<span class="mp-when">{}</span>', moment(when) or "-")
+
+
+def badge(text: str, kind: str, title: str = "") -> SafeString:
+    """A coloured word; `kind` is one of unfold's: success, info, warning, danger, or empty for a plain one."""
+    return render_to_string("unfold/helpers/label.html", {"text": text, "type": kind, "label_title": title})

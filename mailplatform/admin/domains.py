@@ -19,7 +19,7 @@ from accounts.models import Domain
 from mailplatform.admin.deletion import Preview
 
 
-class DomainForm(forms.ModelForm[Domain]):
+class DomainForm(forms.ModelForm):
     """A domain and whether it is to be the default, which takes that role from another one."""
 
     make_default = forms.BooleanField(
@@ -81,9 +81,7 @@ class DomainAdmin(ModelAdmin):
     def get_deleted_objects(self, objs: Iterable[Domain], request: HttpRequest) -> Preview:
         """A domain with mailboxes stays; how many they are is said without loading them."""
         domains = list(objs)
-        counted = Domain.objects.filter(pk__in=[d.pk for d in domains]).annotate(
-            number=Count("mailboxes")
-        )
+        counted = Domain.objects.filter(pk__in=[d.pk for d in domains]).annotate(number=Count("mailboxes"))
         protected = [
             ngettext("%(domain)s has %(number)d mailbox", "%(domain)s has %(number)d mailboxes", domain.number)
             % {"domain": domain, "number": domain.number}
@@ -94,5 +92,3 @@ class DomainAdmin(ModelAdmin):
         perms = set() if allowed else {str(Domain._meta.verbose_name)}
         model_count = {str(Domain._meta.verbose_name_plural): len(domains)}
         return Preview([str(domain) for domain in domains], model_count, perms, protected)
-
-

@@ -10,6 +10,7 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.db import transaction
 from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
@@ -22,11 +23,13 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 
 from accounts import services
-from accounts.models import Mailbox
+from accounts.models import Mailbox, default_quota_octets
 from mailplatform.admin.deletion import Preview, preview
-from mailplatform.admin.display import badge, maildrop_of, moment, quota_bar
+from mailplatform.admin.display import badge, held_by, maildrop_of, moment, moment_cell, quota_bar
+from mailplatform.admin.log import log_many
 from mailplatform.admin.messages import message_urls
 from mailplatform.admin.octets import OctetsField, human
+from mailstore.removal import remove_mailboxes
 from pop3service.models import Worker
 
 
@@ -55,8 +58,7 @@ class QuotaFilter(DropdownFilter):
         octets, number = F("maildrop__octets"), F("maildrop__message_count")
         if self.value() == "over":
             return queryset.filter(
-                Q(quota_octets__gt=0, quota_octets__lte=octets)
-                | Q(quota_messages__gt=0, quota_messages__lte=number)
+                Q(quota_octets__gt=0, quota_octets__lte=octets) | Q(quota_messages__gt=0, quota_messages__lte=number)
             )
         if self.value() == "near":
             return queryset.filter(
@@ -68,10 +70,10 @@ class QuotaFilter(DropdownFilter):
         return queryset
 
 
-class MailboxForm(forms.ModelForm[Mailbox]):
+class MailboxForm(forms.ModelForm):
     """A mailbox with its quota as people write sizes."""
 
-    quota_octets = OctetsField(label=gettext_lazy("quota"), required=False)
+    quota_octets = OctetsField(label=gettext_lazy("quota"), required=False, initial=default_quota_octets)
 
     class Meta:
         model = Mailbox
@@ -98,6 +100,7 @@ class MailboxAdmin(ModelAdmin):
     ordering = ["address"]
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": (("local_part", "domain"), "user", "is_active")}),
@@ -136,45 +139,60 @@ class MailboxAdmin(ModelAdmin):
 
     @admin.display(description=gettext_lazy("messages"), ordering="maildrop__message_count")
     def message_count(self, mailbox: Mailbox) -> SafeString:
-        drop = maildrop_of(mailbox)
         url = reverse("admin:accounts_mailbox_messages", args=[mailbox.pk])
-        return format_html('<a href="{}">{}</a>', url, drop.message_count if drop else 0)
+        return format_html('<a href="{}">{}</a>', url, held_by(mailbox)[0])
 
     @admin.display(description=gettext_lazy("size"), ordering="maildrop__octets")
     def size(self, mailbox: Mailbox) -> str:
-        drop = maildrop_of(mailbox)
-        return human(drop.octets if drop else 0)
+        return human(held_by(mailbox)[1])
 
     @admin.display(description=gettext_lazy("quota used"))
     def quota(self, mailbox: Mailbox) -> SafeString:
         return quota_bar(mailbox)
 
-    @admin.display(description=gettext_lazy("last login"), ordering="maildrop__opened_at", empty_value="–")
-    def last_login(self, mailbox: Mailbox) -> str | None:
+    @admin.display(description=gettext_lazy("last login"), ordering="maildrop__opened_at")
+    def last_login(self, mailbox: Mailbox) -> SafeString:
         drop = maildrop_of(mailbox)
-        return (moment(drop.opened_at) if drop else "") or None
+        return moment_cell(drop.opened_at if drop else None)
 
     @admin.display(description=gettext_lazy("state"), ordering="is_active")
     def state(self, mailbox: Any) -> SafeString:
-        if not mailbox.is_active or not mailbox.user.is_active:
-            return badge(_("suspended"), "bad")
+        if not mailbox.is_active:
+            return badge(_("suspended"), "danger")
+        if not mailbox.user.is_active:
+            return badge(_("user suspended"), "danger")
         if mailbox.is_open:
             since = _("open since %(time)s") % {"time": moment(mailbox.maildrop.locked_at)}
-            return badge(since, "busy")
-        return badge(_("active"), "good")
+            return badge(_("in use"), "warning", since)
+        return badge(_("active"), "success")
 
     @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
-        number = services.set_active(mailboxes=queryset, active=True)
+        number = self._set_active(request, queryset, active=True)
         text = ngettext("%(number)d mailbox activated.", "%(number)d mailboxes activated.", number)
         self.message_user(request, text % {"number": number}, messages.SUCCESS)
 
     @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
-        number = services.set_active(mailboxes=queryset, active=False)
+        number = self._set_active(request, queryset, active=False)
         text = ngettext("%(number)d mailbox suspended.", "%(number)d mailboxes suspended.", number)
         self.message_user(request, text % {"number": number}, messages.SUCCESS)
+
+    def _set_active(self, request: HttpRequest, chosen: QuerySet[Mailbox], *, active: bool) -> int:
+        """Change and log those that are not so yet; what the list has joined in is not wanted for that."""
+        with transaction.atomic():
+            wanted = Mailbox.objects.filter(pk__in=chosen.order_by().values("pk"))
+            changed = list(wanted.exclude(is_active=active))
+            services.set_active(mailboxes=wanted, active=active)
+            log_many(request, changed, "Activated." if active else "Suspended.")
+        return len(changed)
 
     def get_deleted_objects(self, objs: Iterable[Mailbox], request: HttpRequest) -> Preview:
         mailboxes = list(objs)
         return preview(mailboxes, request, Mailbox.objects.filter(pk__in=[m.pk for m in mailboxes]))
+
+    def delete_model(self, request: HttpRequest, obj: Mailbox) -> None:
+        remove_mailboxes(mailbox_ids=[obj.pk])
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
+        remove_mailboxes(mailbox_ids=list(queryset.order_by().values_list("pk", flat=True)))

@@ -7,6 +7,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.template.defaultfilters import filesizeformat
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 _UNITS = "KMGT"
@@ -18,6 +19,12 @@ _LARGEST = 2**63 - 1
 def human(octets: int) -> str:
     """The size in a reader's unit and language: 1.5 MB."""
     return filesizeformat(octets)
+
+
+def messages_and_size(messages: int, octets: int) -> str:
+    """Such as "3 messages (12 KB)"."""
+    number = ngettext("%(number)d message", "%(number)d messages", messages) % {"number": messages}
+    return f"{number} ({human(octets)})"
 
 
 def parse(text: str) -> int:
@@ -65,6 +72,6 @@ class OctetsField(forms.CharField):
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         try:
-            return self.prepare_value(initial) != data and self.to_python(data) != initial
+            return bool(self.prepare_value(initial) != data and self.to_python(data) != initial)
         except ValidationError:
             return True

@@ -1,4 +1,8 @@
-"""Admin pages of users, with their mailboxes, and the accounts file in and out."""
+"""Admin pages of users, with their mailboxes, and the accounts file in and out.
+
+Only a superuser changes a member of staff, or makes one: whoever may set any password could otherwise take over an
+account that may do more.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,9 +11,13 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.core.exceptions import ValidationError
-from django.db.models import Count, QuerySet
+from django.db import transaction
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.forms.models import ModelForm
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
@@ -17,11 +25,15 @@ from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from accounts.models import Domain, Mailbox, User
+from accounts.models import Domain, Mailbox, User, default_quota_octets
 from mailplatform.admin import transfer
 from mailplatform.admin.deletion import Preview, preview
-from mailplatform.admin.display import size_of
+from mailplatform.admin.display import badge, size_of
+from mailplatform.admin.log import log_many
 from mailplatform.admin.octets import OctetsField
+from mailstore.removal import remove_mailboxes
+
+_RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
 class NewUserForm(UserCreationForm):
@@ -41,10 +53,10 @@ class NewUserForm(UserCreationForm):
         return cleaned
 
 
-class MailboxInlineForm(forms.ModelForm[Mailbox]):
+class MailboxInlineForm(forms.ModelForm):
     """A mailbox in a line of its user's page."""
 
-    quota_octets = OctetsField(label=gettext_lazy("quota"), required=False, help_text="")
+    quota_octets = OctetsField(label=gettext_lazy("quota"), required=False, help_text="", initial=default_quota_octets)
 
     class Meta:
         model = Mailbox
@@ -68,8 +80,11 @@ class MailboxInline(TabularInline):
         return queryset.select_related("domain", "maildrop")
 
     @admin.display(description=gettext_lazy("stored"))
-    def size(self, mailbox: Mailbox) -> str:
-        return size_of(mailbox)
+    def size(self, mailbox: Mailbox) -> SafeString | str:
+        if mailbox._state.adding:
+            return "-"
+        url = reverse("admin:accounts_mailbox_messages", args=[mailbox.pk])
+        return format_html('<a class="mp-link" href="{}">{}</a>', url, size_of(mailbox))
 
 
 @admin.register(User)
@@ -79,64 +94,112 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ["username", "full_name", "mailbox_count", "is_active", "is_staff", "last_login"]
+    list_display = ["username", "full_name", "mailbox_count", "state", "role", "last_login", "password_link"]
     list_filter = ["is_active", "is_staff", "is_superuser"]
+    list_filter_submit = True
     search_fields = ["username", "first_name", "last_name", "email", "mailboxes__address"]
+    search_help_text = gettext_lazy("Search by name or address")
     ordering = ["username"]
+    list_per_page = 50
     inlines = [MailboxInline]
     actions = ["activate", "suspend"]
     actions_list = ["import_accounts", "export_accounts"]
+    actions_detail = ["set_password"]
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": ("username", "password", "is_active")}),
-        (gettext_lazy("Personal info"), {"fields": ("first_name", "last_name", "email")}),
-        (
-            gettext_lazy("Admin rights"),
-            {"classes": ["collapse"], "fields": ("is_staff", "is_superuser", "groups", "user_permissions")},
-        ),
-        (gettext_lazy("Dates"), {"classes": ["collapse"], "fields": ("last_login", "date_joined")}),
+        (gettext_lazy("Personal info"), {"fields": (("first_name", "last_name"), "email")}),
+        (gettext_lazy("Admin rights"), {"classes": ["collapse"], "fields": _RIGHTS}),
+        (gettext_lazy("Dates"), {"classes": ["collapse"], "fields": (("last_login", "date_joined"),)}),
     )
     readonly_fields = ["last_login", "date_joined"]
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        queryset: QuerySet[User] = super().get_queryset(request)
-        return queryset.annotate(mailbox_number=Count("mailboxes", distinct=True))
+    # --- Who may do what ----------------------------------------------------------------------------------
 
-    def get_inlines(self, request: HttpRequest, obj: User | None) -> list[type[TabularInline]]:
-        return list(self.inlines) if obj else []
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_change_permission(request, obj) and _may_change(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_delete_permission(request, obj) and _may_change(request, obj)
+
+    # Tests of their own: unfold would look a permission's name up in the database before there are tables.
+    def has_import_accounts_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perms(["accounts.add_user", "accounts.add_mailbox"])
+
+    def has_export_accounts_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perms(["accounts.view_user", "accounts.view_mailbox"])
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
+        rights = [] if request.user.is_superuser else _RIGHTS
+        return [*self.readonly_fields, *rights]
+
+    # --- The list -----------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        """Counts mailboxes in a subquery, which the database answers for the rows of one page alone."""
+        owned = Mailbox.objects.filter(user=OuterRef("pk")).order_by().values("user").annotate(number=Count("pk"))
+        queryset: QuerySet[User] = super().get_queryset(request)
+        return queryset.annotate(mailbox_number=Subquery(owned.values("number")))
 
     @admin.display(description=gettext_lazy("name"), ordering="last_name")
     def full_name(self, user: User) -> str:
-        return user.get_full_name()
+        return user.get_full_name() or "-"
 
-    @admin.display(description=gettext_lazy("mailboxes"), ordering="mailbox_number")
-    def mailbox_count(self, user: Any) -> int:
-        number: int = user.mailbox_number
-        return number
+    @admin.display(description=gettext_lazy("mailboxes"))
+    def mailbox_count(self, user: Any) -> SafeString:
+        url = reverse("admin:accounts_mailbox_changelist")
+        return format_html('<a href="{}?user__id__exact={}">{}</a>', url, user.pk, user.mailbox_number or 0)
+
+    @admin.display(description=gettext_lazy("state"), ordering="is_active")
+    def state(self, user: User) -> SafeString:
+        return badge(_("active"), "success") if user.is_active else badge(_("suspended"), "danger")
+
+    @admin.display(description=gettext_lazy("role"), ordering="is_staff")
+    def role(self, user: User) -> SafeString | str:
+        if user.is_superuser:
+            return badge(_("superuser"), "primary")
+        return badge(_("staff"), "info") if user.is_staff else ""
+
+    @admin.display(description=gettext_lazy("password"))
+    def password_link(self, user: User) -> SafeString:
+        return format_html('<a class="mp-link" href="{}">{}</a>', _password_url(user.pk), _("Set password"))
+
+    @action(description=gettext_lazy("Set password"), url_path="set-password", icon="key", permissions=["change"])
+    def set_password(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        return HttpResponseRedirect(_password_url(object_id))
 
     @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self._set_active(request, queryset, active=True)
+        number = self._set_active(request, queryset, active=True)
+        text = ngettext("%(number)d user activated.", "%(number)d users activated.", number)
+        self.message_user(request, text % {"number": number}, messages.SUCCESS)
 
     @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Suspended users open no mailbox and no page; an admin cannot shut the door on themselves."""
-        self._set_active(request, queryset.exclude(pk=request.user.pk), active=False)
-
-    def _set_active(self, request: HttpRequest, users: QuerySet[User], *, active: bool) -> None:
-        number = User.objects.filter(pk__in=users.values("pk")).update(is_active=active)
-        if active:
-            text = ngettext("%(number)d user activated.", "%(number)d users activated.", number)
-        else:
-            text = ngettext("%(number)d user suspended.", "%(number)d users suspended.", number)
+        number = self._set_active(request, queryset.exclude(pk=request.user.pk or 0), active=False)
+        text = ngettext("%(number)d user suspended.", "%(number)d users suspended.", number)
         self.message_user(request, text % {"number": number}, messages.SUCCESS)
+
+    def _set_active(self, request: HttpRequest, chosen: QuerySet[User], *, active: bool) -> int:
+        with transaction.atomic():
+            wanted = User.objects.filter(pk__in=chosen.order_by().values("pk")).exclude(is_active=active)
+            if not request.user.is_superuser:
+                wanted = wanted.filter(is_staff=False, is_superuser=False)
+            changed = list(wanted)
+            User.objects.filter(pk__in=wanted.values("pk")).update(is_active=active)
+            log_many(request, changed, "Activated." if active else "Suspended.")
+        return len(changed)
+
+    # --- Accounts in and out ------------------------------------------------------------------------------
 
     @action(
         description=gettext_lazy("Import accounts"),
         url_path="import",
         icon="upload_file",
-        permissions=["accounts.add_user", "accounts.add_mailbox"],
+        permissions=["import_accounts"],
     )
     def import_accounts(self, request: HttpRequest) -> HttpResponseBase:
         return transfer.import_page(self, request)
@@ -146,12 +209,17 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         url_path="export",
         icon="download",
         variant=ActionVariant.DEFAULT,
-        permissions=["accounts.view_user", "accounts.view_mailbox"],
+        permissions=["export_accounts"],
     )
     def export_accounts(self, request: HttpRequest) -> HttpResponseBase:
-        return transfer.export_file()
+        return transfer.export_file(request)
 
-    def save_model(self, request: HttpRequest, obj: User, form: ModelForm[User], change: bool) -> None:
+    # --- Saving and deleting ------------------------------------------------------------------------------
+
+    def get_inlines(self, request: HttpRequest, obj: User | None) -> list[type[TabularInline]]:
+        return list(self.inlines) if obj else []
+
+    def save_model(self, request: HttpRequest, obj: User, form: ModelForm, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if not change and obj.add_default_mailbox() is None:
             text = _("There is no default domain yet, so this user has no mailbox.")
@@ -162,6 +230,31 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         owned = Mailbox.objects.filter(user__in=[user.pk for user in users])
         found = preview(users, request, owned)
         found.model_count[str(User._meta.verbose_name_plural)] = len(users)
-        if not self.has_delete_permission(request):
+        if not all(self.has_delete_permission(request, user) for user in users):
             found.perms_needed.add(str(User._meta.verbose_name))
+        if any(user.pk == request.user.pk for user in users):
+            found.protected.append(_("your own account"))
         return found
+
+    @transaction.atomic
+    def delete_model(self, request: HttpRequest, obj: User) -> None:
+        remove_mailboxes(mailbox_ids=list(obj.mailboxes.order_by().values_list("pk", flat=True)))
+        obj.delete()
+
+    @transaction.atomic
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        users = User.objects.filter(pk__in=list(queryset.order_by().values_list("pk", flat=True)))
+        owned = Mailbox.objects.filter(user__in=users.values("pk")).order_by()
+        remove_mailboxes(mailbox_ids=list(owned.values_list("pk", flat=True)))
+        users.delete()
+
+
+def _may_change(request: HttpRequest, user: Any) -> bool:
+    """Whether the one who asks may change `user`; a page without one is no question. Own passwords have their page."""
+    if not isinstance(user, User) or request.user.is_superuser:
+        return True
+    return not (user.is_staff or user.is_superuser)
+
+
+def _password_url(user_pk: Any) -> str:
+    return reverse("admin:auth_user_password_change", args=[user_pk])

@@ -1,0 +1,58 @@
+"""What was done in the admin, by whom: changes, deletions, and each look into somebody's mail. Nobody edits it."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+_KINDS = {ADDITION: gettext_lazy("added"), CHANGE: gettext_lazy("changed"), DELETION: gettext_lazy("deleted")}
+
+
+@admin.register(LogEntry)
+class LogEntryAdmin(ModelAdmin):
+    """Django's log of the admin, to be read."""
+
+    list_display = ["action_time", "user", "kind", "thing", "what"]
+    list_display_links = None
+    list_filter = ["action_flag"]
+    list_select_related = ["user", "content_type"]
+    search_fields = ["object_repr", "change_message", "user__username"]
+    ordering = ["-id"]
+    list_per_page = 50
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[LogEntry]:
+        queryset: QuerySet[LogEntry] = super().get_queryset(request)
+        return queryset.select_related("user", "content_type")
+
+    @display(
+        description=gettext_lazy("what was done"),
+        label={ADDITION: "success", CHANGE: "info", DELETION: "danger"},
+    )
+    def kind(self, entry: LogEntry) -> tuple[int, Any]:
+        return entry.action_flag, _KINDS.get(entry.action_flag, "")
+
+    @admin.display(description=gettext_lazy("object"))
+    def thing(self, entry: LogEntry) -> str:
+        url = None if entry.is_deletion() else entry.get_admin_url()
+        return format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
+
+    @admin.display(description=gettext_lazy("details"))
+    def what(self, entry: LogEntry) -> str:
+        return entry.get_change_message()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: LogEntry | None = None) -> bool:
+        return False

@@ -1,0 +1,244 @@
+"""The admin's pages of one mailbox's messages: the list, the shelf, one message, its download.
+
+The list shows envelopes, which help to find mail. What is in a message shows only to those who have the permission
+accounts.read_mail, and each look is written to the admin's log and to the process's before anything is sent.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, StreamingHttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.text import slugify
+from django.utils.timezone import now
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+from django.views.decorators.http import require_GET, require_http_methods
+from unfold.widgets import CHECKBOX_CLASSES
+
+from accounts.models import Mailbox
+from mailplatform.admin.display import badge, maildrop_of, moment, moment_cell
+from mailplatform.admin.octets import human
+from mailplatform.admin.reading import read
+from mailstore import browse, shelf
+from mailstore.models import Message
+
+READ_MAIL = "accounts.read_mail"
+PAGE_SIZE = 50
+#: Messages restored by one request; a page has fewer.
+_RESTORED_AT_ONCE = 1000
+
+_audit = logging.getLogger("mailplatform.audit")
+
+
+def message_urls(model_admin: Any) -> list[URLPattern]:
+    """The addresses of these pages below the mailboxes' own, for `model_admin`'s site."""
+    pages = _Pages(model_admin)
+
+    def page(route: str, view: Callable[..., HttpResponseBase], name: str) -> URLPattern:
+        made: URLPattern = path(f"<int:mailbox_id>/{route}", model_admin.admin_site.admin_view(view), name=name)
+        return made
+
+    return [
+        page("messages/", require_GET(pages.list_messages), "accounts_mailbox_messages"),
+        page("shelf/", require_http_methods(["GET", "POST"])(pages.list_shelf), "accounts_mailbox_shelf"),
+        page("messages/<int:uid>/", require_GET(pages.show_message), "accounts_mailbox_message"),
+        page("messages/<int:uid>/download/", require_GET(pages.download), "accounts_mailbox_message_download"),
+    ]
+
+
+class _Pages:
+    """The views, which share the mailboxes' ModelAdmin with its site, permissions and log."""
+
+    def __init__(self, model_admin: Any) -> None:
+        self.model_admin = model_admin
+
+    def list_messages(self, request: HttpRequest, mailbox_id: int) -> HttpResponse:
+        """Live messages, newest first, found by sender or subject."""
+        mailbox = self._mailbox(request, mailbox_id)
+        found, context = self._page(request, mailbox, on_shelf=False)
+        rows = [self._row(request, message) for message in found]
+        headers = [_("From"), _("Subject"), _("Received"), _("Size"), _("Fetched")]
+        context |= {"table": {"headers": headers, "rows": rows}, "empty_text": _nothing(context, _("No messages."))}
+        return self._render(request, mailbox, "messages.html", context)
+
+    def list_shelf(self, request: HttpRequest, mailbox_id: int) -> HttpResponse:
+        """Deleted messages, from which the chosen ones are restored."""
+        mailbox = self._mailbox(request, mailbox_id)
+        can_restore = self.model_admin.has_change_permission(request, mailbox)
+        if request.method == "POST":
+            if not can_restore:
+                raise PermissionDenied
+            self._restore(request, mailbox)
+            return HttpResponseRedirect(request.get_full_path())
+        found, context = self._page(request, mailbox, on_shelf=True)
+        rows = [self._shelf_row(request, message, can_restore=can_restore) for message in found]
+        headers = [_("From"), _("Subject"), _("Received"), _("Deleted"), _("Kept until"), _("Size")]
+        if can_restore:
+            headers.insert(0, "")
+        context |= {
+            "table": {"headers": headers, "rows": rows},
+            "empty_text": _nothing(context, _("Nothing was deleted lately.")),
+            "can_restore": can_restore,
+            "shelf_days": settings.MAIL_SHELF_DAYS,
+        }
+        return self._render(request, mailbox, "shelf.html", context)
+
+    def show_message(self, request: HttpRequest, mailbox_id: int, uid: int) -> HttpResponse:
+        """One message as plain text."""
+        mailbox, message = self._message_to_read(request, mailbox_id, uid)
+        self._log_reading(request, mailbox, message)
+        context = {
+            "message": message,
+            "readable": read(browse.read_message(mailbox.pk, message.uid)),
+            "received": moment(message.received_at),
+            "fetched": moment(message.retrieved_at),
+            "deleted": moment(message.deleted_at),
+            "size": human(message.octets),
+            "tab": "shelf" if message.deleted_at else "messages",
+        }
+        return self._render(request, mailbox, "message.html", context)
+
+    def download(self, request: HttpRequest, mailbox_id: int, uid: int) -> HttpResponseBase:
+        """The message as it is stored, for a mail client; never shown by a browser."""
+        mailbox, message = self._message_to_read(request, mailbox_id, uid)
+        self._log_reading(request, mailbox, message)
+        name = f"{slugify(mailbox.address.replace('@', '-at-').replace('.', '-'))}-{message.uid}.eml"
+        return StreamingHttpResponse(
+            browse.read_message(mailbox.pk, message.uid),
+            content_type="message/rfc822",
+            headers={
+                "Content-Disposition": f'attachment; filename="{name}"',
+                "Content-Length": str(message.octets),
+                "Content-Security-Policy": "sandbox; default-src 'none'",
+            },
+        )
+
+    # --- What the views share ---------------------------------------------------------------------------
+
+    def _mailbox(self, request: HttpRequest, mailbox_id: int) -> Mailbox:
+        mailbox = get_object_or_404(Mailbox.objects.select_related("user", "domain", "maildrop"), pk=mailbox_id)
+        if not self.model_admin.has_view_permission(request, mailbox):
+            raise PermissionDenied
+        return mailbox
+
+    def _message_to_read(self, request: HttpRequest, mailbox_id: int, uid: int) -> tuple[Mailbox, Message]:
+        mailbox = self._mailbox(request, mailbox_id)
+        if not request.user.has_perm(READ_MAIL):
+            raise PermissionDenied
+        return mailbox, get_object_or_404(Message, mailbox_id=mailbox.pk, uid=uid)
+
+    def _log_reading(self, request: HttpRequest, mailbox: Mailbox, message: Message) -> None:
+        self.model_admin.log_change(request, mailbox, f"Read message {message.uid} {message.message_id}".rstrip())
+        _audit.info("%s read message %d of %s", request.user.get_username(), message.uid, mailbox.address)
+
+    def _page(self, request: HttpRequest, mailbox: Mailbox, *, on_shelf: bool) -> tuple[list[Message], dict[str, Any]]:
+        search = request.GET.get("q", "").strip()
+        page = browse.page_of_messages(
+            mailbox.pk,
+            before_uid=_uid_or_none(request.GET.get("before")),
+            size=PAGE_SIZE,
+            search=search,
+            shelf=on_shelf,
+        )
+        older = request.GET.copy()
+        if page.next_before_uid is not None:
+            older["before"] = str(page.next_before_uid)
+        newest = request.GET.copy()
+        newest.pop("before", None)
+        context = {
+            "search": search,
+            "older_url": f"?{older.urlencode()}" if page.next_before_uid is not None else None,
+            "newest_url": f"?{newest.urlencode()}" if "before" in request.GET else None,
+            "tab": "shelf" if on_shelf else "messages",
+        }
+        return list(page.messages), context
+
+    def _restore(self, request: HttpRequest, mailbox: Mailbox) -> None:
+        uids = [uid for uid in map(_uid_or_none, request.POST.getlist("uid")) if uid is not None]
+        if not uids:
+            messages.warning(request, _("Choose the messages that are to come back."))
+            return
+        number = shelf.restore(mailbox_id=mailbox.pk, uids=uids[:_RESTORED_AT_ONCE])
+        self.model_admin.log_change(request, mailbox, f"Restored {number} messages from the shelf")
+        text = ngettext(
+            "%(number)d message is back in the mailbox.", "%(number)d messages are back in the mailbox.", number
+        )
+        messages.success(request, text % {"number": number})
+
+    def _row(self, request: HttpRequest, message: Message) -> list[Any]:
+        fetched = message.retrieved_at
+        return [
+            _shortened(message.sender),
+            self._subject(request, message),
+            moment_cell(message.received_at),
+            human(message.octets),
+            badge(_("fetched"), "success", moment(fetched)) if fetched else badge(_("new"), "info"),
+        ]
+
+    def _shelf_row(self, request: HttpRequest, message: Message, *, can_restore: bool) -> list[Any]:
+        deleted = message.deleted_at or now()
+        cells = [
+            _shortened(message.sender),
+            self._subject(request, message),
+            moment_cell(message.received_at),
+            moment_cell(deleted),
+            moment_cell(deleted + timedelta(days=settings.MAIL_SHELF_DAYS)),
+            human(message.octets),
+        ]
+        return [_checkbox(message), *cells] if can_restore else cells
+
+    def _subject(self, request: HttpRequest, message: Message) -> SafeString:
+        subject = message.subject or _("(no subject)")
+        if not request.user.has_perm(READ_MAIL):
+            return _shortened(subject)
+        url = reverse("admin:accounts_mailbox_message", args=[message.mailbox_id, message.uid])
+        return format_html('<a class="mp-cell mp-link" href="{}" title="{}">{}</a>', url, subject, subject)
+
+    def _render(self, request: HttpRequest, mailbox: Mailbox, template: str, context: dict[str, Any]) -> HttpResponse:
+        request.current_app = self.model_admin.admin_site.name
+        drop = maildrop_of(mailbox)
+        full = {
+            **self.model_admin.admin_site.each_context(request),
+            "title": mailbox.address,
+            "opts": Mailbox._meta,
+            "original": mailbox,
+            "mailbox_id": mailbox.pk,
+            "message_count": drop.message_count if drop else 0,
+            "can_read": request.user.has_perm(READ_MAIL),
+            **context,
+        }
+        return TemplateResponse(request, f"mailplatform/{template}", full)
+
+
+def _uid_or_none(text: str | None) -> int | None:
+    """A uid out of a query; None for what is none. ASCII alone: int() would take digits of any script."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
+def _nothing(context: dict[str, Any], otherwise: str) -> str:
+    """What an empty list says."""
+    return _("Nothing found for “%(search)s”.") % {"search": context["search"]} if context["search"] else otherwise
+
+
+def _shortened(text: str) -> SafeString:
+    return format_html('<span class="mp-cell" title="{}">{}</span>', text, text)
+
+
+def _checkbox(message: Message) -> SafeString:
+    label = _("Choose “%(subject)s”") % {"subject": message.subject}
+    return format_html(
+        '<input type="checkbox" name="uid" value="{}" class="{}" aria-label="{}">',
+        message.uid,
+        " ".join(CHECKBOX_CLASSES),
+        label,
+    )

@@ -1,0 +1,92 @@
+"""A stored message as plain text for a page: never HTML, never more than a bounded part, never an exception.
+
+What it returns is untrusted text; templates escape it. Whoever wants more downloads the message.
+"""
+
+import email
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from email.header import decode_header, make_header
+from email.message import Message
+from email.policy import compat32
+
+#: Octets of a message that are parsed for a page.
+READ_OCTETS = 512 * 1024
+#: Header fields that a page shows; the download has all of them.
+SHOWN = ("From", "To", "Cc", "Subject", "Date", "Reply-To", "Return-Path", "Delivered-To", "Message-ID")
+
+
+@dataclass
+class Readable:
+    """The header fields worth showing, the text, and what else there is."""
+
+    fields: list[tuple[str, str]] = field(default_factory=list)
+    text: str = ""
+    #: The text is HTML source: the message has no plain one.
+    is_markup: bool = False
+    attachments: list[str] = field(default_factory=list)
+    #: The message goes on after what was read.
+    is_cut: bool = False
+
+
+def read(chunks: Iterable[bytes]) -> Readable:
+    """Parse the beginning of a message given in chunks of any size."""
+    raw, is_cut = _beginning(chunks)
+    found = Readable(is_cut=is_cut)
+    try:
+        message = email.message_from_bytes(raw, policy=compat32)
+        found.fields = [(name, _decoded(value)) for name in SHOWN for value in message.get_all(name, [])]
+        _add_parts(found, message)
+    except Exception:
+        # The parser has failed on hostile input before. The bytes themselves can always be shown.
+        found.text = raw.decode("utf-8", "replace")
+    return found
+
+
+def _beginning(chunks: Iterable[bytes]) -> tuple[bytes, bool]:
+    raw = bytearray()
+    for chunk in chunks:
+        raw += chunk
+        if len(raw) > READ_OCTETS:
+            return bytes(raw[:READ_OCTETS]), True
+    return bytes(raw), False
+
+
+def _add_parts(found: Readable, message: Message) -> None:
+    """The first plain text part is the text; an HTML one stands in for it; the rest are attachments."""
+    markup = None
+    plain = None
+    for part in message.walk():
+        if part.is_multipart():
+            continue
+        kind = part.get_content_type()
+        is_attached = part.get_content_disposition() == "attachment" or part.get_filename() is not None
+        if kind == "text/plain" and not is_attached and plain is None:
+            plain = _text(part)
+        elif kind == "text/html" and not is_attached and markup is None:
+            markup = _text(part)
+        else:
+            found.attachments.append(f"{_decoded(part.get_filename() or '') or '-'} ({kind})")
+    found.is_markup = plain is None and markup is not None
+    found.text = (markup or "") if plain is None else plain
+
+
+def _text(part: Message) -> str:
+    payload = part.get_payload(decode=True)
+    octets = payload if isinstance(payload, bytes) else b""
+    try:
+        return octets.decode(part.get_content_charset() or "utf-8", "replace").replace(
+            "\0", "\N{REPLACEMENT CHARACTER}"
+        )
+    except (LookupError, ValueError):  # a character set nobody knows
+        return octets.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _decoded(value: object) -> str:
+    """A header field as a reader sees it; what cannot be decoded is shown as it is."""
+    text = " ".join(str(value).split())
+    try:
+        text = str(make_header(decode_header(text)))
+    except Exception:  # decode_header raises what its codecs raise
+        text = str(value)
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
