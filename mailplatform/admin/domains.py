@@ -9,6 +9,7 @@ from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin
@@ -17,6 +18,7 @@ from unfold.widgets import UnfoldBooleanSwitchWidget
 from accounts import services
 from accounts.models import Domain
 from mailplatform.admin.deletion import Preview
+from mailplatform.admin.display import badge
 
 
 class DomainForm(forms.ModelForm):
@@ -45,7 +47,7 @@ class DomainAdmin(ModelAdmin):
     """Domains with the number of their mailboxes. A name never changes: addresses are made of it."""
 
     form = DomainForm
-    list_display = ["name", "is_default", "mailbox_count", "created_at"]
+    list_display = ["name", "mailbox_count", "role", "created_at"]
     search_fields = ["name"]
     fields = ["name", "make_default"]
     actions = ["make_default"]
@@ -62,6 +64,10 @@ class DomainAdmin(ModelAdmin):
     def mailbox_count(self, domain: Any) -> str:
         url = reverse("admin:accounts_mailbox_changelist")
         return format_html('<a href="{}?domain__id__exact={}">{}</a>', url, domain.pk, domain.mailbox_number)
+
+    @admin.display(description=gettext_lazy("role"), ordering="is_default")
+    def role(self, domain: Domain) -> SafeString | str:
+        return badge(_("default"), "primary") if domain.is_default else ""
 
     @admin.action(description=gettext_lazy("Make the default domain"), permissions=["change"])
     def make_default(self, request: HttpRequest, queryset: QuerySet[Domain]) -> None:

@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from mailplatform.admin.log import READ
+
 _KINDS = {ADDITION: gettext_lazy("added"), CHANGE: gettext_lazy("changed"), DELETION: gettext_lazy("deleted")}
 
 
@@ -34,9 +36,11 @@ class LogEntryAdmin(ModelAdmin):
 
     @display(
         description=gettext_lazy("what was done"),
-        label={ADDITION: "success", CHANGE: "info", DELETION: "danger"},
+        label={ADDITION: "success", CHANGE: "info", DELETION: "danger", READ: "warning"},
     )
-    def kind(self, entry: LogEntry) -> tuple[int, Any]:
+    def kind(self, entry: LogEntry) -> tuple[int | str, Any]:
+        if entry.change_message.startswith(READ):
+            return READ, gettext_lazy("read")
         return entry.action_flag, _KINDS.get(entry.action_flag, "")
 
     @admin.display(description=gettext_lazy("object"))

@@ -6,6 +6,9 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.db.models import Model
 from django.http import HttpRequest
 
+#: How lines begin that say somebody's mail was opened.
+READ = "Read message"
+
 
 def log_many(request: HttpRequest, changed: Sequence[Model], text: str, *, flag: int = CHANGE) -> None:
     """One line for each of `changed`, all of one model, written together."""

@@ -73,7 +73,7 @@ class QuotaFilter(DropdownFilter):
 class MailboxForm(forms.ModelForm):
     """A mailbox with its quota as people write sizes."""
 
-    quota_octets = OctetsField(label=gettext_lazy("quota"), required=False, initial=default_quota_octets)
+    quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, initial=default_quota_octets)
 
     class Meta:
         model = Mailbox

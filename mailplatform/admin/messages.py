@@ -27,6 +27,7 @@ from unfold.widgets import CHECKBOX_CLASSES
 
 from accounts.models import Mailbox
 from mailplatform.admin.display import badge, maildrop_of, moment, moment_cell
+from mailplatform.admin.log import READ
 from mailplatform.admin.octets import human
 from mailplatform.admin.reading import read
 from mailstore import browse, shelf
@@ -84,7 +85,7 @@ class _Pages:
         rows = [self._shelf_row(request, message, can_restore=can_restore) for message in found]
         headers = [_("From"), _("Subject"), _("Received"), _("Deleted"), _("Kept until"), _("Size")]
         if can_restore:
-            headers.insert(0, "")
+            headers.insert(0, _("Choose"))
         context |= {
             "table": {"headers": headers, "rows": rows},
             "empty_text": _nothing(context, _("Nothing was deleted lately.")),
@@ -138,7 +139,7 @@ class _Pages:
         return mailbox, get_object_or_404(Message, mailbox_id=mailbox.pk, uid=uid)
 
     def _log_reading(self, request: HttpRequest, mailbox: Mailbox, message: Message) -> None:
-        self.model_admin.log_change(request, mailbox, f"Read message {message.uid} {message.message_id}".rstrip())
+        self.model_admin.log_change(request, mailbox, f"{READ} {message.uid} {message.message_id}".rstrip())
         _audit.info("%s read message %d of %s", request.user.get_username(), message.uid, mailbox.address)
 
     def _page(self, request: HttpRequest, mailbox: Mailbox, *, on_shelf: bool) -> tuple[list[Message], dict[str, Any]]:

@@ -35,7 +35,8 @@ def read(chunks: Iterable[bytes]) -> Readable:
     found = Readable(is_cut=is_cut)
     try:
         message = email.message_from_bytes(raw, policy=compat32)
-        found.fields = [(name, _decoded(value)) for name in SHOWN for value in message.get_all(name, [])]
+        raw_fields = [(name.lower(), value) for name, value in message.raw_items()]
+        found.fields = [(name, _decoded(value)) for name in SHOWN for key, value in raw_fields if key == name.lower()]
         _add_parts(found, message)
     except Exception:
         # The parser has failed on hostile input before. The bytes themselves can always be shown.
@@ -84,9 +85,10 @@ def _text(part: Message) -> str:
 
 def _decoded(value: object) -> str:
     """A header field as a reader sees it; what cannot be decoded is shown as it is."""
-    text = " ".join(str(value).split())
+    # The parser keeps octets above 127 as lone surrogates; such fields are nearly always UTF-8 (RFC 6532).
+    text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = " ".join(text.replace("\0", "").split())
     try:
-        text = str(make_header(decode_header(text)))
-    except Exception:  # decode_header raises what its codecs raise
-        text = str(value)
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+        return str(make_header(decode_header(text))).encode("utf-8", "replace").decode("utf-8")
+    except Exception:  # they raise whatever the codecs raise
+        return text

@@ -18,7 +18,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from accounts import importing
-from accounts.models import User
 from mailplatform.admin import exporting
 from mailplatform.admin.log import log_many
 
@@ -72,7 +71,7 @@ def _render(model_admin: Any, request: HttpRequest, form: FileForm, checked: imp
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Import accounts"),
-        "opts": User._meta,
+        "model_admin": model_admin,
         "form": form,
         "checked": checked,
         "sample": _SAMPLE,

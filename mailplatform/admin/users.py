@@ -56,7 +56,7 @@ class NewUserForm(UserCreationForm):
 class MailboxInlineForm(forms.ModelForm):
     """A mailbox in a line of its user's page."""
 
-    quota_octets = OctetsField(label=gettext_lazy("quota"), required=False, help_text="", initial=default_quota_octets)
+    quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, help_text="", initial=default_quota_octets)
 
     class Meta:
         model = Mailbox
@@ -94,7 +94,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     form = UserChangeForm
     add_form = NewUserForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ["username", "full_name", "mailbox_count", "state", "role", "last_login", "password_link"]
+    list_display = ["username", "full_name", "mailbox_count", "state", "role", "password_link"]
     list_filter = ["is_active", "is_staff", "is_superuser"]
     list_filter_submit = True
     search_fields = ["username", "first_name", "last_name", "email", "mailboxes__address"]
@@ -109,10 +109,10 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     show_facets = admin.ShowFacets.NEVER
     warn_unsaved_form = True
     fieldsets = (
-        (None, {"fields": ("username", "password", "is_active")}),
-        (gettext_lazy("Personal info"), {"fields": (("first_name", "last_name"), "email")}),
-        (gettext_lazy("Admin rights"), {"classes": ["collapse"], "fields": _RIGHTS}),
-        (gettext_lazy("Dates"), {"classes": ["collapse"], "fields": (("last_login", "date_joined"),)}),
+        (None, {"fields": (("username", "is_active"), "password")}),
+        (gettext_lazy("Personal info"), {"classes": ["tab"], "fields": (("first_name", "last_name"), "email")}),
+        (gettext_lazy("Admin rights"), {"classes": ["tab"], "fields": _RIGHTS}),
+        (gettext_lazy("Dates"), {"classes": ["tab"], "fields": (("last_login", "date_joined"),)}),
     )
     readonly_fields = ["last_login", "date_joined"]
 
