@@ -96,7 +96,9 @@ def _fetchmail(account: Account, home: Path, keep: bool) -> list[bytes]:
             user "{account.login}" password "{account.password}" {tls} mda "{_mda(home)}"
             {"keep" if keep else "no keep"} fetchall no rewrite no mimedecode no dropstatus no dropdelivered
     """
-    _run(["fetchmail", "--fetchmailrc", _config(home / "fetchmailrc", config), "--nosyslog"], home)
+    # Run by root it takes a lock for the whole machine, unless it is told where.
+    lock = ["--pidfile", home / "fetchmail.pid"]
+    _run(["fetchmail", "--fetchmailrc", _config(home / "fetchmailrc", config), "--nosyslog", *lock], home)
     return _crlf(list(home.glob("*.msg")))
 
 
