@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import ssl
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,11 @@ OPEN_FILES = 65_536
 BEAT_SECONDS = 1.0
 #: Seconds a TLS handshake may take.
 HANDSHAKE_SECONDS = 30.0
+#: Seconds that a worker waits which could not begin, so that the arbiter does not start one after the other.
+FAILED_SECONDS = 1.0
+#: A peer that has vanished is noticed: seconds without a word before the first question, between questions, and how
+#: many stay without an answer. Each accepted connection inherits them from its listening socket.
+KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +82,16 @@ def match_binds(binds: Sequence[Bind], ports: Sequence[int]) -> list[Bind]:
     return [named.get(port, bind) for bind, port in zip(binds, ports, strict=True)]
 
 
-def server_tls(certfile: Path, keyfile: Path | None) -> ssl.SSLContext:
-    """TLS 1.2 or later with this certificate chain. Raises OSError, of which ssl.SSLError is one."""
+def server_tls(certfile: Path, keyfile: Path | None, alpn: Sequence[str] = ()) -> ssl.SSLContext:
+    """TLS 1.2 or later (RFC 8996) with this certificate chain; `alpn` are the protocols served (RFC 7301).
+
+    Raises OSError, of which ssl.SSLError is one.
+    """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certfile, keyfile)
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
     return context
 
 
@@ -91,7 +102,7 @@ class ServerWorker(Worker):
     """
 
     async def begin(self) -> None:
-        """Make ready, before the first connection. An exception here ends the process, and another one is started."""
+        """Make ready, before the first connection. An exception ends the process without `end`, another is started."""
 
     def connected(self, bind: Bind) -> asyncio.Protocol:
         """The protocol of one new connection to `bind`."""
@@ -132,8 +143,8 @@ class ServerWorker(Worker):
         loop.add_signal_handler(signal.SIGINT, end_at_once)
         loop.add_signal_handler(signal.SIGQUIT, end_at_once)
         beating = asyncio.create_task(self._beat(stop))
+        await self._begin_or_wait(stop)
         try:
-            await self.begin()
             servers = [await self._listen(bind, listener) for bind, listener in self._listeners()]
             await stop.wait()
             for server in servers:
@@ -143,12 +154,23 @@ class ServerWorker(Worker):
             await self.end()
             beating.cancel()
 
+    async def _begin_or_wait(self, stop: asyncio.Event) -> None:
+        try:
+            await self.begin()
+        except Exception:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), FAILED_SECONDS)
+            raise
+
     def _listeners(self) -> list[tuple[Bind, socket.socket]]:
         listeners: list[socket.socket] = [listener.sock for listener in self.sockets]
         ports = [listener.getsockname()[1] for listener in listeners]
         return list(zip(match_binds(self.app.binds, ports), listeners, strict=True))
 
     async def _listen(self, bind: Bind, listener: socket.socket) -> asyncio.Server:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in KEEPALIVE.items():
+            listener.setsockopt(socket.IPPROTO_TCP, option, value)
         return await asyncio.get_running_loop().create_server(
             functools.partial(self.connected, bind),
             sock=listener,
@@ -207,6 +229,7 @@ class ServerApplication(BaseApplication):
         workers: int = 1,
         certfile: Path | None = None,
         keyfile: Path | None = None,
+        alpn: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.worker_class = worker_class
@@ -214,7 +237,10 @@ class ServerApplication(BaseApplication):
         self.workers = workers
         self.certfile = certfile
         self.keyfile = keyfile
-        self.tls: ssl.SSLContext | None = server_tls(certfile, keyfile) if certfile else None
+        self.alpn = tuple(alpn)
+        #: Names this arbiter and its workers, through every reload.
+        self.identity = uuid.uuid4()
+        self.tls: ssl.SSLContext | None = server_tls(certfile, keyfile, self.alpn) if certfile else None
         super().__init__()
 
     def load_config(self) -> None:
@@ -238,7 +264,7 @@ class ServerApplication(BaseApplication):
         """HUP: read the certificate again; one that cannot be read leaves the old one in use."""
         if self.certfile:
             try:
-                self.tls = server_tls(self.certfile, self.keyfile)
+                self.tls = server_tls(self.certfile, self.keyfile, self.alpn)
             except OSError:
                 logger.exception("%s: the certificate cannot be read, the last one stays in use", self.name)
         super().reload()

@@ -1,7 +1,8 @@
-"""A server on mailplatform.processes that answers each line with its process id; run by test_processes."""
+"""A server on mailplatform.processes that answers each line with its process id and what it knows of the connection."""
 
 import asyncio
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -20,7 +21,10 @@ class Echo(asyncio.Protocol):
         self.worker.open.add(self)
 
     def data_received(self, data: bytes) -> None:
-        self.transport.write(f"{self.bind.role} {os.getpid()}\n".encode())
+        connection = self.transport.get_extra_info("socket")
+        keepalive = bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        idle = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+        self.transport.write(f"{self.bind.role} {os.getpid()} {keepalive} {idle} {self.worker.app.identity}\n".encode())
 
     def connection_lost(self, error: Exception | None) -> None:
         self.worker.open.discard(self)
@@ -28,8 +32,15 @@ class Echo(asyncio.Protocol):
             self.worker.empty.set()
 
 
+def fail_if_broken(directory: Path) -> None:
+    if (directory / "broken").exists():
+        (directory / f"tried-{os.getpid()}").touch()
+        raise OSError("the database is away")
+
+
 class EchoWorker(ServerWorker):
     async def begin(self) -> None:
+        fail_if_broken(Path(sys.argv[1]))
         self.open: set[Echo] = set()
         self.empty = asyncio.Event()
 
@@ -55,4 +66,5 @@ if __name__ == "__main__":
         workers=2,
         certfile=Path(directory, "cert.pem"),
         keyfile=Path(directory, "key.pem"),
+        alpn=["echo"],
     ).run()

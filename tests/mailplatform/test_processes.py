@@ -101,9 +101,14 @@ class Echo:
 
 
 def ask(connection: socket.socket) -> int:
-    connection.sendall(b"?\n")
-    role, _, pid = connection.recv(100).decode().partition(" ")
+    role, pid, *_ = ask_all(connection)
     return int(pid) if role in {"plain", "tls"} else 0
+
+
+def ask_all(connection: socket.socket) -> list[str]:
+    """Role, process id, keepalive, its seconds, the arbiter's identity."""
+    connection.sendall(b"?\n")
+    return connection.recv(100).decode().split()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -149,6 +154,37 @@ def test_hup_brings_new_workers_and_the_new_certificate_and_lets_sessions_end(ec
         assert (
             ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True)).strip() == echo.serial.decode().strip()
         )
+
+
+def test_vanished_peers_are_noticed(echo: Echo) -> None:
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as connection:
+        assert ask_all(connection)[2:4] == ["True", "60"]
+
+
+def test_the_protocol_is_agreed_upon_in_the_handshake(echo: Echo) -> None:
+    context = ssl.create_default_context()
+    echo.authority.configure_trust(context)
+    context.set_alpn_protocols(["other", "echo"])
+    with (
+        socket.create_connection(("127.0.0.1", echo.tls), timeout=5) as raw,
+        context.wrap_socket(raw, server_hostname="localhost") as connection,
+    ):
+        assert connection.selected_alpn_protocol() == "echo"
+
+
+def test_a_worker_that_cannot_begin_is_not_replaced_in_a_rush(echo: Echo) -> None:
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as connection:
+        identity = ask_all(connection)[4]
+    (echo.directory / "broken").touch()
+    echo.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(list(echo.directory.glob("tried-*"))) >= 4)
+    (echo.directory / "broken").unlink()
+    wait_for(lambda: echo.ask() > 0)
+    tried = sorted(echo.directory.glob("tried-*"), key=lambda path: path.stat().st_mtime)
+    assert tried[3].stat().st_mtime - tried[0].stat().st_mtime > 0.8
+    assert not any((echo.directory / path.name.replace("tried", "ended")).exists() for path in tried)
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as connection:
+        assert ask_all(connection)[4] == identity
 
 
 def test_hup_with_a_certificate_that_cannot_be_read_keeps_the_last_one(echo: Echo) -> None:
