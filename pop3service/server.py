@@ -10,7 +10,6 @@ output since longer than allowed is ended, in silence (RFC 1939, 3).
 import asyncio
 import contextlib
 import logging
-import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +22,10 @@ logger = logging.getLogger(__name__)
 
 #: Output above this is not copied together, but handed to the transport in parts.
 JOIN_OCTETS = 64 * 1024
-BACKLOG = 2048
 SWEEP_SECONDS = 1.0
+#: Seconds that a client has to take the last words of its session when the server ends, and when it has to hurry.
+LAST_WORDS_SECONDS = 5.0
+HURRIED_SECONDS = 1.0
 
 TOO_MANY = "too many connections, try again later"
 SHUTDOWN = "the server is shutting down, try again later; nothing was deleted"
@@ -55,8 +56,8 @@ class Limits:
     max_connections: int = 20_000
 
 
-class Server:
-    """Serves any number of listening sockets with one loop."""
+class Connections:
+    """All connections of a worker, and what they share."""
 
     def __init__(
         self,
@@ -68,54 +69,55 @@ class Server:
         self.welcome = welcome
         self.limits = limits
         self.tls = tls
-        self.connections: set[Connection] = set()
+        self.open: set[Connection] = set()
         self.loop = asyncio.get_running_loop()
-        self.closing = False
-        self._empty = asyncio.Event()
-        self._listeners: list[asyncio.Server] = []
+        self.draining = False
+        self._none_open = asyncio.Event()
         self._sweeping: asyncio.TimerHandle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
-    async def listen(self, sock: socket.socket, *, encrypted: bool) -> None:
-        """Accept connections on a bound socket, with TLS from their first octet where `encrypted`."""
-        # Inherited by what is accepted: a peer that has vanished is noticed, and its lock freed.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-        with_tls: dict[str, Any] = {}
-        if encrypted:
-            with_tls = {"ssl": self.tls, "ssl_handshake_timeout": self.limits.login_seconds}
-        listener = await self.loop.create_server(
-            lambda: Connection(self, encrypted=encrypted), sock=sock, backlog=BACKLOG, **with_tls
-        )
-        self._listeners.append(listener)
-
-    async def close(self, *, seconds: float) -> None:
-        """Accept nothing more, end every session with a word, and wait so long for the last octets to go."""
-        self.closing = True
-        self._sweeping.cancel()
-        for listener in self._listeners:
-            listener.close()
-        for connection in list(self.connections):
-            connection.end(SHUTDOWN)
-        await self._wait_for_the_last(seconds)
-        for connection in list(self.connections):
-            connection.abort()
-        await self._wait_for_the_last(seconds)
+    def connected(self, *, encrypted: bool) -> asyncio.Protocol:
+        """The protocol of a new connection, which began with TLS or not."""
+        return Connection(self, encrypted=encrypted)
 
     def lost(self, connection: "Connection") -> None:
-        self.connections.discard(connection)
-        if self.closing and not self.connections:
-            self._empty.set()
+        """A connection is gone."""
+        self.open.discard(connection)
+        if not self.open:
+            self._none_open.set()
 
-    async def _wait_for_the_last(self, seconds: float) -> None:
-        if self.connections:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), seconds)
+    async def drain(self) -> None:
+        """End every session with a word, and wait until each running UPDATE is done and answered."""
+        await self._dismiss(LAST_WORDS_SECONDS)
+        await self._wait_until_none_is_open(None)
+
+    async def end(self) -> None:
+        """Close what is open still; an UPDATE that is running goes on without its client."""
+        self._sweeping.cancel()
+        await self._dismiss(HURRIED_SECONDS)
+        for connection in list(self.open):
+            connection.abort()
+        await self._wait_until_none_is_open(HURRIED_SECONDS)
+
+    async def _dismiss(self, seconds: float) -> None:
+        """Say that the server ends; who does not take it in so many seconds is dropped, but for those in UPDATE."""
+        self.draining = True
+        for connection in list(self.open):
+            connection.end(SHUTDOWN)
+        await self._wait_until_none_is_open(seconds)
+        for connection in list(self.open):
+            if connection.ended:
+                connection.abort()
+
+    async def _wait_until_none_is_open(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.open:
+                    self._none_open.clear()
+                    await self._none_open.wait()
 
     def _sweep(self) -> None:
         now = self.loop.time()
-        for connection in list(self.connections):
+        for connection in list(self.open):
             connection.check_time(now)
         self._sweeping = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
@@ -143,7 +145,7 @@ class Connection(asyncio.Protocol):
     _work: Work
     _transport: asyncio.Transport
 
-    def __init__(self, server: Server, *, encrypted: bool) -> None:
+    def __init__(self, server: Connections, *, encrypted: bool) -> None:
         self._server = server
         self._encrypted = encrypted
         self._reading = True
@@ -159,15 +161,15 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self._server
         self._transport = cast(asyncio.Transport, transport)
-        if server.closing or len(server.connections) >= server.limits.max_connections:
-            self._transport.write(Refusal(SHUTDOWN if server.closing else TOO_MANY, Code.SYS_TEMP).reply)
+        if server.draining or len(server.open) >= server.limits.max_connections:
+            self._transport.write(Refusal(SHUTDOWN if server.draining else TOO_MANY, Code.SYS_TEMP).reply)
             self._transport.close()
             return
         peer = transport.get_extra_info("peername")
         self._session, self._work = server.welcome(Arrival(peer[0] if peer else "", self._encrypted))
         self._lost = False
         self._began = self._since = server.loop.time()
-        server.connections.add(self)
+        server.open.add(self)
         self._turn()
 
     def data_received(self, data: bytes) -> None:
@@ -203,6 +205,11 @@ class Connection(asyncio.Protocol):
         """End the session from our side; it may have to wait for an UPDATE that has begun."""
         self._session.end(text)
         self._turn()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session is over, and only its last octets are on their way."""
+        return self._session.closed
 
     def abort(self) -> None:
         self._transport.abort()

@@ -1,13 +1,14 @@
-"""`manage.py pop3serve`: serve mailboxes over POP3 until told to stop."""
+"""`pop3serve`: serve mailboxes over POP3 until a signal ends it."""
 
 import os
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
 
-from pop3service.worker import Options, Pop3Application
+from mailplatform.processes import Bind, ServerApplication
+from pop3service.worker import Pop3Worker
 
 DEFAULT_BIND = "0.0.0.0:110"
 DEFAULT_TLS_BIND = "0.0.0.0:995"
@@ -20,54 +21,53 @@ class Command(BaseCommand):
         parser.add_argument(
             "--bind",
             action="append",
+            default=[],
             metavar="HOST:PORT",
             help=f"listen here in the clear, with STLS where there is a certificate (default {DEFAULT_BIND})",
         )
         parser.add_argument(
             "--tls-bind",
             action="append",
+            default=[],
             metavar="HOST:PORT",
             help=f"listen here with TLS from the first octet (default {DEFAULT_TLS_BIND} where there is a certificate)",
         )
-        parser.add_argument("--certfile", default="", help="certificate chain, PEM")
-        parser.add_argument("--keyfile", default="", help="its private key, PEM; may be in the certificate's file")
+        parser.add_argument("--certfile", type=Path, help="certificate chain (PEM); STLS is offered with it")
+        parser.add_argument("--keyfile", type=Path, help="private key (PEM), where the certificate's file has none")
         parser.add_argument(
-            "--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per processor)"
+            "--workers", type=int, default=os.cpu_count() or 1, help="number of processes (one per processor)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        application = make_application(options)
-        # The workers are forked from this process and must not share a connection it has opened.
-        connections.close_all()
+        if options["keyfile"] and not options["certfile"]:
+            raise CommandError("--keyfile needs --certfile")
+        if options["tls_bind"] and not options["certfile"]:
+            raise CommandError("--tls-bind needs --certfile")
+        if options["workers"] < 1:
+            raise CommandError("--workers: at least one")
+        binds = self._binds(options)
+        try:
+            application = ServerApplication(
+                name="pop3serve",
+                worker_class=Pop3Worker,
+                binds=binds,
+                workers=options["workers"],
+                certfile=options["certfile"],
+                keyfile=options["keyfile"],
+                alpn=["pop3"],
+            )
+        except OSError as error:
+            raise CommandError(f"the certificate cannot be read: {error}") from error
         application.run()
 
-
-def make_application(options: dict[str, Any]) -> Pop3Application:
-    """The server that the command line describes. Raises CommandError where it contradicts itself."""
-    certfile = options["certfile"]
-    if options["keyfile"] and not certfile:
-        raise CommandError("--keyfile is the key of a certificate: give --certfile too")
-    if options["tls_bind"] and not certfile:
-        raise CommandError("--tls-bind needs a certificate: give --certfile and --keyfile")
-    if options["workers"] < 1:
-        raise CommandError("--workers is 1 or more")
-    binds = options["bind"] or [DEFAULT_BIND]
-    tls_binds = options["tls_bind"] or ([DEFAULT_TLS_BIND] if certfile else [])
-    if both := _ports(binds) & _ports(tls_binds):
-        raise CommandError(
-            f"port {min(both)} cannot be with TLS and without: give --bind and --tls-bind different ports"
-        )
-    try:
-        return Pop3Application(Options(binds, tls_binds, certfile, options["keyfile"], options["workers"]))
-    except OSError as error:
-        raise CommandError(f"the certificate {certfile} cannot be used: {error}") from error
-
-
-def _ports(binds: list[str]) -> set[int]:
-    ports = set()
-    for bind in binds:
-        host, _, port = bind.rpartition(":")
-        if not host or not port.isdecimal():
-            raise CommandError(f"{bind} is not HOST:PORT, such as 0.0.0.0:110 or [::]:110")
-        ports.add(int(port))
-    return ports
+    def _binds(self, options: dict[str, Any]) -> list[Bind]:
+        tls_by_default = [DEFAULT_TLS_BIND] if options["certfile"] else []
+        try:
+            plain = [Bind.parse("pop3", text) for text in options["bind"] or [DEFAULT_BIND]]
+            tls = [Bind.parse("pop3s", text, tls=True) for text in options["tls_bind"] or tls_by_default]
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        # Sockets from systemd are known by their port alone (mailplatform.processes.match_binds).
+        if both := {bind.port for bind in plain} & {bind.port for bind in tls} - {0}:
+            raise CommandError(f"port {min(both)} is in both --bind and --tls-bind: with TLS or without?")
+        return [*plain, *tls]
