@@ -30,9 +30,15 @@ logger = logging.getLogger(__name__)
 
 #: Uids in one statement; SQLite and PostgreSQL take many more.
 _UIDS = 900
-#: Messages listed with one statement.
-_LISTED = 5000
+#: Messages listed with one statement, and rows of it made into Python's tuples at a time (few are quicker: they stay
+#: in the processor's cache).
+_LISTED = 20_000
+_FETCHED = 500
 
+_LISTING = (
+    "SELECT uid, octets, wire_octets, header_octets, unique_id FROM mailstore_message "
+    "WHERE mailbox_id = %s AND deleted_at IS NULL AND uid > %s AND uid < %s ORDER BY uid LIMIT %s"
+)
 _PIECES = "SELECT mailbox_id, uid, piece, octets FROM mailstore_content WHERE "
 _ONE_PIECE = "(mailbox_id = %s AND uid = %s AND piece = %s)"
 
@@ -179,13 +185,8 @@ def read_listing(opened: Opened) -> Listing:
     that the next session is.
     """
     listing = Listing(opened.uidvalidity)
-    for uid, octets, wire_octets, header_octets, unique_id in _rows(opened):
-        if unique_id:
-            listing.unique_ids[len(listing)] = unique_id
-        listing.uids.append(uid)
-        listing.octets.append(octets)
-        listing.wire_octets.append(wire_octets)
-        listing.header_octets.append(header_octets)
+    while _extend(listing, opened):
+        pass
     if (len(listing), sum(listing.octets)) != (opened.message_count, opened.octets):
         logger.error("maildrop %d: counters differ from its messages and are put right", opened.mailbox_id)
         recount(mailbox_id=opened.mailbox_id)
@@ -193,16 +194,24 @@ def read_listing(opened: Opened) -> Listing:
     return listing
 
 
-def _rows(opened: Opened) -> Iterator[tuple[int, int, int, int, str]]:
-    """The columns of a listing in order of uid, some thousands with each statement."""
-    columns = ("uid", "octets", "wire_octets", "header_octets", "unique_id")
-    messages = live_messages(opened.mailbox_id).order_by("uid").values_list(*columns)
-    after = 0
-    while rows := messages.filter(uid__gt=after, uid__lt=opened.next_uid)[:_LISTED]:
-        yield from rows
-        if len(rows) < _LISTED:
-            return
-        after = rows[_LISTED - 1][0]
+def _extend(listing: Listing, opened: Opened) -> bool:
+    """Add the next messages, as many as one statement gives; whether there may be more.
+
+    SQL of our own, as for pieces: column by column a third quicker than row by row through the ORM.
+    """
+    before = len(listing)
+    after = listing.uids[-1] if before else 0
+    with connection.cursor() as cursor:
+        cursor.execute(_LISTING, [opened.mailbox_id, after, opened.next_uid, _LISTED])
+        while rows := cursor.fetchmany(_FETCHED):
+            uids, octets, wire_octets, header_octets, unique_ids = zip(*rows, strict=True)
+            if any(unique_ids):
+                listing.unique_ids.update((at, given) for at, given in enumerate(unique_ids, len(listing)) if given)
+            listing.uids.extend(uids)
+            listing.octets.extend(octets)
+            listing.wire_octets.extend(wire_octets)
+            listing.header_octets.extend(header_octets)
+    return len(listing) - before == _LISTED
 
 
 def read_pieces(requests: Sequence[PieceRequest]) -> list[bytes | MessageGoneError]:

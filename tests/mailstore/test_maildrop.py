@@ -124,9 +124,17 @@ class TestListing:
         assert list(read_listing(opened(mailbox)).uids) == [2, 3, 4]
 
     def test_is_read_in_bounded_parts(self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("mailstore.maildrop._LISTED", 2)
-        fill(mailbox.id, *[b"x"] * 5)
-        assert list(read_listing(opened(mailbox)).uids) == [1, 2, 3, 4, 5]
+        monkeypatch.setattr("mailstore.maildrop._LISTED", 4)
+        monkeypatch.setattr("mailstore.maildrop._FETCHED", 3)
+        fill(mailbox.id, *[b"x" * size for size in range(6)])
+        fill(mailbox.id, b"x" * 6, unique_id="from-elsewhere")
+        fill(mailbox.id, b"x" * 7)
+        listing = read_listing(opened(mailbox))
+        assert list(listing.uids) == [1, 2, 3, 4, 5, 6, 7, 8]
+        sizes = [len(stored(mailbox.id, uid)) for uid in listing.uids]
+        assert list(listing.octets) == list(listing.wire_octets) == sizes
+        assert sizes == sorted(set(sizes))
+        assert listing.unique_ids == {6: "from-elsewhere"}
 
     def test_counters_that_do_not_fit_are_put_right(self, mailbox: FoundMailbox) -> None:
         fill(mailbox.id, b"one")
