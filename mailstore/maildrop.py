@@ -13,16 +13,15 @@ out; it then opens with `take_from`, which takes the lock only while it is still
 
 import logging
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import groupby
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F
 from django.utils import timezone
 
+from mailstore.locks import Lock, free_locks, take_locks
 from mailstore.models import Maildrop, Message
 from mailstore.rows import MailboxGoneError, count_and_sum, live_messages, lock_maildrops, recount, save_changed
 
@@ -41,14 +40,6 @@ _LISTING = (
 )
 _PIECES = "SELECT mailbox_id, uid, piece, octets FROM mailstore_content WHERE "
 _ONE_PIECE = "(mailbox_id = %s AND uid = %s AND piece = %s)"
-
-
-@dataclass(frozen=True, slots=True)
-class Lock:
-    """One session's hold on a maildrop; no two sessions ever have the same."""
-
-    worker: UUID
-    serial: int
 
 
 class MaildropInUseError(Exception):
@@ -147,35 +138,44 @@ class Closed:
 def open_maildrops(requests: Sequence[OpenRequest]) -> list[Opened | MaildropInUseError | MailboxGoneError]:
     """Lock maildrops; one that two requests ask for goes to the first."""
     now = timezone.now()
-    with transaction.atomic():
-        rows = lock_maildrops(request.mailbox_id for request in requests)
-        answers = [_open(rows.get(request.mailbox_id), request, now) for request in requests]
-        taken = [answer for answer in answers if isinstance(answer, Opened)]
-        for worker, of_worker in groupby(taken, key=lambda opened: opened.lock.worker):
-            Maildrop.objects.filter(mailbox_id__in=[opened.mailbox_id for opened in of_worker]).update(
-                lock_worker=worker, lock_serial=F("lock_serial") + 1, locked_at=now, opened_at=now
-            )
-    return answers
+    first: dict[int, OpenRequest] = {}
+    for request in requests:
+        first.setdefault(request.mailbox_id, request)
+    opened = _take(first.values(), now)
+    rows: dict[int, Maildrop] = {}
+    if others := first.keys() - opened.keys():
+        # In use, gone, or never opened before: with their rows made and locked it is sure which.
+        with transaction.atomic():
+            rows = lock_maildrops(others)
+            opened |= _take([first[mailbox_id] for mailbox_id in rows], now)
+    return [_answer(request, first, opened, rows, now) for request in requests]
 
 
-def _open(row: Maildrop | None, request: OpenRequest, now: datetime) -> Opened | MaildropInUseError | MailboxGoneError:
-    """Whether this request gets the maildrop; the row remembers it for the requests behind."""
-    if row is None:
+def _take(requests: Iterable[OpenRequest], now: datetime) -> dict[int, Opened]:
+    """Lock what can be locked, with one statement where no lock of a dead session is in the way."""
+    opened = {}
+    alike: dict[tuple[UUID, Lock | None], list[int]] = {}
+    for request in requests:
+        alike.setdefault((request.worker, request.take_from), []).append(request.mailbox_id)
+    for (worker, dead), mailbox_ids in alike.items():
+        for mailbox_id, serial, *columns in take_locks(mailbox_ids=mailbox_ids, worker=worker, dead=dead, now=now):
+            opened[mailbox_id] = Opened(mailbox_id, Lock(worker, serial), *columns)
+    return opened
+
+
+def _answer(
+    request: OpenRequest,
+    first: dict[int, OpenRequest],
+    opened: dict[int, Opened],
+    rows: dict[int, Maildrop],
+    now: datetime,
+) -> Opened | MaildropInUseError | MailboxGoneError:
+    mine, row = opened.get(request.mailbox_id), rows.get(request.mailbox_id)
+    if mine is not None:
+        return mine if first[request.mailbox_id] is request else MaildropInUseError(mine.lock, now)
+    if row is None or row.lock_worker is None:
         return MailboxGoneError(request.mailbox_id)
-    if row.lock_worker is not None:
-        holder = Lock(row.lock_worker, row.lock_serial)
-        if holder != request.take_from:
-            return MaildropInUseError(holder, row.locked_at or now)
-    row.lock_worker, row.lock_serial, row.locked_at = request.worker, row.lock_serial + 1, now
-    return Opened(
-        mailbox_id=row.mailbox_id,
-        lock=Lock(row.lock_worker, row.lock_serial),
-        uidvalidity=row.uidvalidity,
-        next_uid=row.next_uid,
-        message_count=row.message_count,
-        octets=row.octets,
-        version=row.version,
-    )
+    return MaildropInUseError(Lock(row.lock_worker, row.lock_serial), row.locked_at or now)
 
 
 def read_listing(opened: Opened) -> Listing:
@@ -233,21 +233,33 @@ def close_maildrops(requests: Sequence[CloseRequest]) -> list[Closed | LockLostE
 
     A request whose lock is no longer in force changes nothing (LockLostError).
     """
+    busy = [request for request in requests if request.retrieved or request.deleted]
+    idle = [request for request in requests if not (request.retrieved or request.deleted)]
+    closed = _close_busy(busy) if busy else {}
+    if idle:
+        freed = free_locks([(request.mailbox_id, request.lock) for request in idle])
+        closed |= {(request.mailbox_id, request.lock): Closed(0, 0) for request in idle if request.mailbox_id in freed}
+    # Of two requests to end the same session the second comes too late.
+    return [
+        closed.pop(key) if (key := (request.mailbox_id, request.lock)) in closed else LockLostError(request.mailbox_id)
+        for request in requests
+    ]
+
+
+def _close_busy(requests: Sequence[CloseRequest]) -> dict[tuple[int, Lock], Closed]:
+    """End sessions that changed something, in one transaction."""
     now = timezone.now()
+    closed = {}
     with transaction.atomic():
         rows = lock_maildrops(request.mailbox_id for request in requests)
-        answers: list[Closed | LockLostError] = []
-        freed = []
         for request in requests:
             row = rows.get(request.mailbox_id)
             if row is None or row.lock_worker is None or Lock(row.lock_worker, row.lock_serial) != request.lock:
-                answers.append(LockLostError(request.mailbox_id))
                 continue
-            answers.append(_take_away(row, request, now))
+            closed[request.mailbox_id, request.lock] = _take_away(row, request, now)
             row.lock_worker = None
-            freed.append(row.mailbox_id)
-        Maildrop.objects.filter(mailbox_id__in=freed).update(lock_worker=None)
-    return answers
+        free_locks(list(closed))
+    return closed
 
 
 def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Closed:

@@ -21,10 +21,10 @@ from accounts.activity import count
 from accounts.lookup import Credential, find_credentials
 from accounts.passwords import PasswordChecker
 from mailplatform.bridge import Bridge
+from mailstore.locks import Lock
 from mailstore.maildrop import (
     CloseRequest,
     Listing,
-    Lock,
     LockLostError,
     MaildropInconsistentError,
     MaildropInUseError,

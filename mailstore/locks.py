@@ -1,0 +1,101 @@
+"""The lock of an open session, in the maildrop's row: taken and freed for many sessions with one statement.
+
+SQL of our own, since every login and every QUIT waits for it: the ORM has no UPDATE ... RETURNING, and the statements
+it takes instead cost six times the processor time (measured with 20 sessions at once on SQLite).
+
+Rows are locked in ascending order of mailbox, as everywhere (mailstore.rows). A lock need not survive a loss of power,
+for nor does its session: on SQLite these statements do not wait for the disk.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+
+from mailstore.models import Maildrop
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """One session's hold on a maildrop; no two sessions ever have the same."""
+
+    worker: UUID
+    serial: int
+
+
+#: A locked row: mailbox, serial of the lock, uidvalidity, next uid, messages, octets, version.
+Taken = tuple[int, int, int, int, int, int, int]
+
+_TAKE = """
+UPDATE mailstore_maildrop SET lock_worker = %s, lock_serial = lock_serial + 1, locked_at = %s, opened_at = %s
+WHERE mailbox_id IN (
+    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id IN ({mailboxes}) AND {takeable}
+    ORDER BY mailbox_id{for_update}
+)
+RETURNING mailbox_id, lock_serial, uidvalidity, next_uid, message_count, octets, version
+"""
+_FREE_OR_DEAD = {False: "lock_worker IS NULL", True: "(lock_worker IS NULL OR lock_worker = %s AND lock_serial = %s)"}
+_FREE = """
+UPDATE mailstore_maildrop SET lock_worker = NULL
+WHERE mailbox_id IN (
+    SELECT mailbox_id FROM mailstore_maildrop WHERE {held}
+    ORDER BY mailbox_id{for_update}
+)
+RETURNING mailbox_id
+"""
+_HELD = "(mailbox_id = %s AND lock_worker = %s AND lock_serial = %s)"
+
+
+def take_locks(*, mailbox_ids: Sequence[int], worker: UUID, dead: Lock | None, now: datetime) -> list[Taken]:
+    """Lock those of the maildrops that are free, or `dead`'s still; answers what the rows of these hold."""
+    sql = _TAKE.format(
+        mailboxes=", ".join(["%s"] * len(mailbox_ids)),
+        takeable=_FREE_OR_DEAD[dead is not None],
+        for_update=_for_update(),
+    )
+    moment = connection.ops.adapt_datetimefield_value(now)
+    holder = [_key(dead.worker), dead.serial] if dead else []
+    with _cursor() as cursor:
+        cursor.execute(sql, [_key(worker), moment, moment, *mailbox_ids, *holder])
+        taken: list[Taken] = cursor.fetchall()
+        return taken
+
+
+def free_locks(held: Sequence[tuple[int, Lock]]) -> set[int]:
+    """Free the locks that are in force still; answers the mailboxes of those."""
+    if not held:
+        return set()
+    sql = _FREE.format(held=" OR ".join([_HELD] * len(held)), for_update=_for_update())
+    parameters: list[Any] = []
+    for mailbox_id, lock in held:
+        parameters += (mailbox_id, _key(lock.worker), lock.serial)
+    with _cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return {mailbox_id for (mailbox_id,) in cursor.fetchall()}
+
+
+@contextmanager
+def _cursor() -> Iterator[CursorWrapper]:
+    """A cursor whose statements, where they are transactions of their own, do not wait for SQLite's disk."""
+    with connection.cursor() as cursor:
+        if connection.vendor != "sqlite" or connection.in_atomic_block:
+            yield cursor
+            return
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        try:
+            yield cursor
+        finally:
+            cursor.execute("PRAGMA synchronous=FULL")
+
+
+def _for_update() -> str:
+    return " FOR UPDATE" if connection.features.has_select_for_update else ""
+
+
+def _key(worker: UUID) -> Any:
+    return Maildrop._meta.get_field("lock_worker").get_db_prep_value(worker, connection)

@@ -1,0 +1,116 @@
+"""Locks are taken where they are free or a dead session's, freed by whom they name, and cost no promise to others."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from django.db import IntegrityError, connection
+
+from accounts.lookup import FoundMailbox
+from mailstore.locks import Lock, free_locks, take_locks
+from mailstore.models import Maildrop
+from tests.mailstore.mailboxes import fill, make_mailbox
+
+WORKER, OTHER = uuid.UUID(int=1), uuid.UUID(int=2)
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def take(*mailboxes: FoundMailbox, worker: uuid.UUID = WORKER, dead: Lock | None = None) -> dict[int, Lock]:
+    """Lock what can be locked; answers the lock of each mailbox that was."""
+    ids = [mailbox.id for mailbox in mailboxes]
+    rows = take_locks(mailbox_ids=ids, worker=worker, dead=dead, now=NOW)
+    return {mailbox_id: Lock(worker, serial) for mailbox_id, serial, *_ in rows}
+
+
+def holder(mailbox: FoundMailbox) -> Lock | None:
+    row = Maildrop.objects.get(mailbox_id=mailbox.id)
+    return Lock(row.lock_worker, row.lock_serial) if row.lock_worker else None
+
+
+@pytest.mark.django_db
+class TestTake:
+    def test_says_what_the_row_holds(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"one\n", b"three\n")
+        before = Maildrop.objects.get(mailbox_id=mailbox.id)
+        (row,) = take_locks(mailbox_ids=[mailbox.id], worker=WORKER, dead=None, now=NOW)
+        after = Maildrop.objects.get(mailbox_id=mailbox.id)
+        assert row == (mailbox.id, before.lock_serial + 1, before.uidvalidity, 3, 2, before.octets, before.version)
+        assert (after.lock_worker, after.locked_at, after.opened_at) == (WORKER, NOW, NOW)
+
+    def test_leaves_what_another_holds(self, mailbox: FoundMailbox) -> None:
+        free = make_mailbox("free")
+        fill(mailbox.id, b"x")
+        fill(free.id, b"x")
+        held = take(mailbox)[mailbox.id]
+        assert take(mailbox, free, worker=OTHER).keys() == {free.id}
+        assert holder(mailbox) == held
+
+    def test_takes_from_the_dead_one_that_is_named_and_no_other(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"x")
+        first = take(mailbox)[mailbox.id]
+        assert not take(mailbox, worker=OTHER, dead=Lock(WORKER, first.serial - 1))
+        assert not take(mailbox, worker=OTHER, dead=Lock(OTHER, first.serial))
+        assert take(mailbox, worker=OTHER, dead=first) == {mailbox.id: Lock(OTHER, first.serial + 1)}
+
+
+@pytest.mark.django_db
+class TestFree:
+    def test_only_of_the_session_that_holds_it(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"x")
+        held = take(mailbox)[mailbox.id]
+        assert not free_locks([(mailbox.id, Lock(OTHER, held.serial)), (mailbox.id, Lock(WORKER, held.serial + 1))])
+        assert holder(mailbox) == held
+        assert free_locks([(mailbox.id, held)]) == {mailbox.id}
+        assert holder(mailbox) is None
+        assert not free_locks([(mailbox.id, held)])
+
+    def test_of_nobody_asks_nothing(self) -> None:
+        assert free_locks([]) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+class TestBesideOthers:
+    def test_on_sqlite_the_disk_is_waited_for_again_afterwards(self, mailbox: FoundMailbox) -> None:
+        """Promise 1: deliveries over the same connection are on the disk when they are answered."""
+        fill(mailbox.id, b"x")
+        free_locks(list(take(mailbox).items()))
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                assert cursor.execute("PRAGMA synchronous").fetchone() == (2,)
+            else:
+                cursor.execute("SHOW synchronous_commit")
+                assert cursor.fetchone() == ("on",)
+
+    def test_also_after_an_error(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"x")
+        with pytest.raises(IntegrityError, match="mailstore_maildrop_lock_has_time"):
+            take_locks(mailbox_ids=[mailbox.id], worker=WORKER, dead=None, now=None)
+        self.test_on_sqlite_the_disk_is_waited_for_again_afterwards(mailbox)
+
+    def test_overlapping_batches_in_opposite_orders_do_not_wait_for_each_other(self, mailbox: FoundMailbox) -> None:
+        everyone = [mailbox, *(make_mailbox(f"user{number}") for number in range(20))]
+        for one in everyone:
+            fill(one.id, b"x")
+        failures: list[BaseException] = []
+
+        def cycle(worker: uuid.UUID, order: Callable[[list[FoundMailbox]], list[FoundMailbox]]) -> None:
+            try:
+                for _ in range(30):
+                    free_locks(list(take(*order(everyone), worker=worker).items()))
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                connection.close()
+
+        threads = [
+            threading.Thread(target=cycle, args=(WORKER, list)),
+            threading.Thread(target=cycle, args=(OTHER, lambda each: each[::-1])),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert all(holder(one) is None for one in everyone)
