@@ -1,9 +1,10 @@
 """The POP3 server's side of one connection, without the connection: octets in, octets and requests for work out.
 
-The caller gives `receive` what came, sends what `output` hands out, carries out `request` and gives its result to
-`answer`, or calls `fail`. At most one request is open; while it is, and while output waits to be taken, commands stay
-in the buffer, so replies leave in the order of the commands whatever the client pipelines. No exception comes out of
-a Session, whatever octets go in: any that does is a bug.
+The caller gives `receive` what came and calls `advance`, sends what `output` hands out, carries out `request` and
+gives its result to `answer`, or calls `fail`. Commands run in `advance` and nowhere else: while a client does not take
+its output the caller does not call it, and nothing piles up. At most one request is open; while it is, commands stay in
+the buffer, so replies leave in the order of the commands whatever the client pipelines. No exception comes out of a
+Session, whatever octets go in: any that does is a bug.
 """
 
 from typing import Any
@@ -90,15 +91,14 @@ class Session:
     # --- What the caller does ---
 
     def receive(self, octets: bytes) -> None:
-        """Take in what the client sent, in pieces of any size."""
+        """Take in what the client sent, in pieces of any size, for `advance` to work through."""
         if isinstance(self.request, StartTls) or isinstance(self.state, Closed):
             return  # RFC 2595, 4: what comes before the handshake is not to be trusted
         self._input = self._input[self._at :] + octets if self._input else octets
         self._at = 0
-        self.advance()
 
     def output(self) -> list[bytes]:
-        """Hand out what is to be sent, in order; it counts as sent. `advance` when it has drained."""
+        """Hand out what is to be sent, in order; it counts as sent."""
         output, self._output = self._output, []
         self._output_octets = 0
         return output
@@ -116,7 +116,6 @@ class Session:
                 self._take(then(result))
             except Refusal as refusal:
                 self._request_refused(request, refusal, if_refused)
-        self.advance()
 
     def fail(self) -> None:
         """The request could not be carried out, by no fault of the client (promise 8)."""
@@ -133,10 +132,7 @@ class Session:
             self._close()
 
     def advance(self) -> bool:
-        """Work through the commands that wait, until one asks for work or the output is to be taken.
-
-        Answers whether there was any.
-        """
+        """Run the commands that wait, until one asks for work or there is output enough; whether there was any."""
         before = self.commands
         while self.request is None and self._output_octets < OUTPUT_HIGH:
             line = self._next_line()

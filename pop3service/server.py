@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 #: Output above this is not copied together, but handed to the transport in parts.
 JOIN_OCTETS = 64 * 1024
+#: Octets that a transport holds for its client, above which the session waits. uvloop's own for TLS is eight times this.
+WAITING_OCTETS = 64 * 1024
 SWEEP_SECONDS = 1.0
 #: Seconds that a client has to take the last words of its session when the server ends, and when it has to hurry.
 LAST_WORDS_SECONDS = 5.0
@@ -160,7 +162,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self._server
-        self._transport = cast(asyncio.Transport, transport)
+        self._take_transport(transport)
         if server.draining or len(server.open) >= server.limits.max_connections:
             self._transport.write(Refusal(SHUTDOWN if server.draining else TOO_MANY, Code.SYS_TEMP).reply)
             self._transport.close()
@@ -319,5 +321,9 @@ class Connection(asyncio.Protocol):
             transport.abort()
             self.connection_lost(error)  # the transport is the handshake's by now and does not tell us
             raise Refusal("the TLS handshake failed") from None
-        self._transport = upgraded
+        self._take_transport(upgraded)
         self._encrypted = self._reading = True
+
+    def _take_transport(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
+        self._transport.set_write_buffer_limits(WAITING_OCTETS)

@@ -103,8 +103,17 @@ class Dialogue:
 
     def say(self, octets: bytes) -> bytes:
         """Send octets; everything the server answers, with every request carried out."""
-        self.session.receive(octets)
+        self.send(octets)
         return self.hear()
+
+    def send(self, octets: bytes) -> None:
+        """Send octets, and have the session run what it can without work or more room for output."""
+        self.session.receive(octets)
+        self.session.advance()
+
+    def carry_out(self) -> None:
+        """Carry out the one request that is open."""
+        self.session.answer(self.maildrop.carry_out(self.session.request))
 
     def hear(self) -> bytes:
         answered = b""
@@ -116,11 +125,8 @@ class Dialogue:
                     self.session.answer(self.maildrop.carry_out(request))
                 except OSError:
                     self.session.fail()
-            else:
-                self.session.advance()
-                if not (more := b"".join(self.session.output())):
-                    return answered
-                answered += more
+            elif not self.session.advance():
+                return answered
 
     def line(self, command: str | bytes) -> bytes:
         """Send one command line; its whole answer, without the last line end."""

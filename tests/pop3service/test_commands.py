@@ -56,7 +56,7 @@ class TestCapabilities:
     ) -> None:
         dialogue = before_login(**channel)
         assert capabilities(dialogue) == before + ALWAYS
-        if dialogue.session.state.channel.takes_passwords:  # type: ignore[union-attr]
+        if dialogue.session.state.channel.takes_passwords:
             assert capabilities(dialogue.log_in()) == after + ALWAYS
 
     def test_what_is_announced_works(self) -> None:
@@ -83,13 +83,13 @@ class TestStls:
     def test_everything_before_the_handshake_is_forgotten(self) -> None:
         dialogue = before_login(starttls=True, plaintext=False)
         session = dialogue.session
-        session.receive(b"STLS\r\nCAPA\r\nUSER ev")
+        dialogue.send(b"STLS\r\nCAPA\r\nUSER ev")
         assert b"".join(session.output()) == b"+OK begin TLS negotiation\r\n"
         assert session.request == StartTls()
-        session.receive(b"il\r\nNOOP\r\n")
+        dialogue.send(b"il\r\nNOOP\r\n")
         session.answer(None)
         assert session.output() == []
-        session.receive(b"CAPA\r\n")
+        dialogue.send(b"CAPA\r\n")
         assert b"USER\r\n" in b"".join(session.output())
 
     def test_the_name_given_before_is_forgotten(self) -> None:
@@ -116,8 +116,9 @@ class TestStls:
         assert before_login().line("STLS") == b"-ERR this server has no certificate, TLS is not available"
 
     def test_a_handshake_that_fails_ends_the_session(self) -> None:
-        session = before_login(starttls=True).session
-        session.receive(b"STLS\r\n")
+        dialogue = before_login(starttls=True)
+        session = dialogue.session
+        dialogue.send(b"STLS\r\n")
         session.output()
         session.fail()
         assert session.closed

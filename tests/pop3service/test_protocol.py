@@ -65,9 +65,9 @@ class TestPipelining:
     def test_commands_behind_pass_wait_for_it_and_run_once(self) -> None:
         dialogue = before_login(message(100))
         session = dialogue.session
-        session.receive(b"USER mrose\r\nPASS secret\r\nSTAT\r\nDELE 1\r\n")
+        dialogue.send(b"USER mrose\r\nPASS secret\r\nSTAT\r\nDELE 1\r\n")
         assert session.output() == [b"+OK now send PASS\r\n"]
-        session.receive(b"STAT\r\nQUIT\r\n")
+        dialogue.send(b"STAT\r\nQUIT\r\n")
         assert isinstance(session.request, Authenticate)
         assert session.output() == []
         assert dialogue.hear().splitlines() == [
@@ -94,29 +94,29 @@ class TestPressure:
         dialogue = after_login(*[b"a: b\n\n"] * 5000)
         assert dialogue.line("LIST").endswith(b".")
         session = dialogue.session
-        session.receive(b"LIST\r\n" * 100)
+        dialogue.send(b"LIST\r\n" * 100)
         first = b"".join(session.output())
         assert OUTPUT_HIGH <= len(first) < 3 * OUTPUT_HIGH
-        rest = b"".join(iter(dialogue.hear, b""))
+        rest = dialogue.hear()
         assert (first + rest).count(b"+OK") == 100
 
     def test_full_says_when_to_stop_reading(self) -> None:
-        session = before_login().session
-        session.receive(b"USER a\r\nPASS b\r\n")
-        assert not session.full
-        session.receive(b"NOOP\r\n" * INPUT_HIGH)
-        assert session.full
+        dialogue = before_login()
+        dialogue.send(b"USER a\r\nPASS b\r\n")
+        assert not dialogue.session.full
+        dialogue.send(b"NOOP\r\n" * INPUT_HIGH)
+        assert dialogue.session.full
 
     def test_a_large_message_is_asked_for_piece_by_piece(self) -> None:
         dialogue = after_login(message(1000), piece_octets=100)
         dialogue.line("STAT")
         session = dialogue.session
-        session.receive(b"RETR 1\r\n")
+        dialogue.send(b"RETR 1\r\n")
         session.answer(dialogue.maildrop.listing)
         for piece in range(10):
             assert session.request == ReadPiece(11, piece, 1000)
             assert session.output() == [] if piece == 0 else len(b"".join(session.output())) >= 100
-            session.answer(dialogue.maildrop.carry_out(session.request))
+            dialogue.carry_out()
         assert session.request is None
 
 
@@ -173,17 +173,18 @@ class TestFailure:
     def test_a_later_piece_fails_and_the_reply_has_no_end(self, piece: bytes | None) -> None:
         dialogue = after_login(message(1000), piece_octets=100)
         session = dialogue.session
-        session.receive(b"RETR 1\r\nNOOP\r\n")
+        dialogue.send(b"RETR 1\r\nNOOP\r\n")
         for _ in range(2):
-            session.answer(dialogue.maildrop.carry_out(session.request))  # type: ignore[arg-type]
+            dialogue.carry_out()
         session.output()
         session.fail() if piece is None else session.answer(piece)
         assert session.closed
         assert session.output() == []
 
     def test_an_answer_that_comes_after_the_end_is_nothing(self) -> None:
-        session = before_login().session
-        session.receive(b"USER mrose\r\nPASS secret\r\n")
+        dialogue = before_login()
+        session = dialogue.session
+        dialogue.send(b"USER mrose\r\nPASS secret\r\n")
         session.output()
         session.end("the server is shutting down")
         assert session.output() == [b"-ERR [SYS/TEMP] the server is shutting down\r\n"]
@@ -194,9 +195,9 @@ class TestFailure:
     def test_an_end_in_the_middle_of_a_message_says_nothing(self) -> None:
         dialogue = after_login(message(1000), piece_octets=100)
         session = dialogue.session
-        session.receive(b"RETR 1\r\n")
+        dialogue.send(b"RETR 1\r\n")
         for _ in range(2):
-            session.answer(dialogue.maildrop.carry_out(session.request))  # type: ignore[arg-type]
+            dialogue.carry_out()
         session.output()
         session.end("the server is shutting down")
         assert session.output() == []
@@ -204,7 +205,7 @@ class TestFailure:
 
     def test_an_end_waits_for_an_update_that_has_begun(self) -> None:
         dialogue = after_login()
-        dialogue.session.receive(b"QUIT\r\n")
+        dialogue.send(b"QUIT\r\n")
         dialogue.session.end("the server is shutting down")
         assert not dialogue.session.closed
         assert dialogue.hear().startswith(b"+OK")

@@ -75,13 +75,13 @@ class TestSection3BasicOperation:
 
     def test_the_terminator_comes_in_the_same_output_as_the_octets_before_it(self) -> None:
         dialogue = after_login(message(200), piece_octets=64)
-        dialogue.session.receive(b"LIST\r\n")
+        dialogue.send(b"LIST\r\n")
         session, pieces = dialogue.session, []
         session.answer(dialogue.maildrop.listing)
         session.output()
-        session.receive(b"RETR 1\r\n")
+        dialogue.send(b"RETR 1\r\n")
         while session.request is not None:
-            session.answer(dialogue.maildrop.carry_out(session.request))
+            dialogue.carry_out()
             pieces.append(b"".join(session.output()))
         assert len(pieces) == 4
         assert pieces[-1].endswith(b"x\r\n.\r\n")
@@ -143,7 +143,7 @@ class TestSection6Update:
     def test_only_quit_deletes_and_says_so_afterwards(self) -> None:
         dialogue = after_login(message(100), message(200), message(300))
         dialogue.say(b"RETR 3\r\nDELE 1\r\nDELE 3\r\n")
-        dialogue.session.receive(b"QUIT\r\n")
+        dialogue.send(b"QUIT\r\n")
         assert dialogue.session.output() == []
         assert dialogue.session.request == Finish(deleted=[11, 13], retrieved=[13])
         assert dialogue.hear() == b"+OK dewey POP3 server signing off (1 message left)\r\n"

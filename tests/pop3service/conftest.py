@@ -1,0 +1,46 @@
+"""Fixtures of the POP3 tests: a loop in a thread, and TLS for both ends."""
+
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+from mailplatform.processes import server_tls
+from tests.pop3service.serving import LoopThread, MemoryServed, Tls, loop_thread
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    directory = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    certfile, keyfile = directory / "cert.pem", directory / "key.pem"
+    issued.cert_chain_pems[0].write_to_path(certfile)
+    issued.private_key_pem.write_to_path(keyfile)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return Tls(server_tls(certfile, keyfile, ["pop3"]), client, certfile, keyfile)
+
+
+@pytest.fixture(scope="module")
+def thread() -> Iterator[LoopThread]:
+    with loop_thread() as thread:
+        yield thread
+
+
+@pytest.fixture
+def serve(thread: LoopThread) -> Iterator[Callable[..., MemoryServed]]:
+    """Serve maildrops in memory, for one test; no error may be left in the loop at its end."""
+    running: list[MemoryServed] = []
+
+    def serve(*messages: bytes, **options: Any) -> MemoryServed:
+        running.append(MemoryServed(thread, *messages, **options))
+        return running[-1]
+
+    yield serve
+    for served in running:
+        served.close()
+        assert served.open() == 0
+    assert thread.errors == []

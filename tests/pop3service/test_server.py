@@ -1,0 +1,31 @@
+"""Connections over real sockets."""
+
+from collections.abc import Callable
+
+import pytest
+
+from pop3service.protocol import OUTPUT_HIGH
+from pop3service.states import ReadListing
+from tests.pop3service.serving import MemoryServed, Tls
+
+Serve = Callable[..., MemoryServed]
+
+
+class TestSlowReader:
+    """Edge 22: what a client does not take is not held in memory."""
+
+    @pytest.mark.parametrize("with_tls", [False, True])
+    def test_commands_wait_while_it_does_not_read(self, serve: Serve, tls: Tls, with_tls: bool) -> None:
+        served = serve(*[b"a: b\n\n"] * 2000, tls=tls.server)
+        with served.connect(tls=tls.client if with_tls else None, receive_octets=20_000) as client:
+            client.log_in()
+            for _ in range(500):
+                client.send(b"LIST\r\n")
+                served.thread.call(lambda: None)  # a turn of the loop for each, so that they do not arrive together
+            (connection,) = served.connections.open
+            assert served.work.maildrop.requests[-1:] == [ReadListing()]
+            assert connection._transport.get_write_buffer_size() < 2 * OUTPUT_HIGH
+            assert connection._session.commands < 500
+            client.send(b"QUIT\r\n")
+            assert client.hear_all().count(b"\r\n.\r\n") == 500
+        assert served.finished
