@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 #: Output above this is not copied together, but handed to the transport in parts.
 JOIN_OCTETS = 64 * 1024
-#: Octets that a transport holds for its client, above which the session waits. uvloop's own for TLS is eight times this.
+#: Octets that a transport holds for its client, above which the session waits; TLS by itself would hold eight times it.
 WAITING_OCTETS = 64 * 1024
 SWEEP_SECONDS = 1.0
 #: Seconds that a client has to take the last words of its session when the server ends, and when it has to hurry.
