@@ -21,6 +21,9 @@ _FIELDS = {
     name: re.compile(rb"^" + name + rb"[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
     for name in (b"subject", b"from", b"date", b"message-id")
 }
+#: Encoded words (RFC 2047, 2) of one charset or several, with nothing but blanks between them.
+_WORD = r"=\?[^?\s]+\?[bq]\?[^?]*\?="
+_WORDS = re.compile(rf"{_WORD}(?:\s+{_WORD})*", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\ud800-\udfff\u2028\u2029]+")
 
 
@@ -49,16 +52,25 @@ def _field(header: bytes, name: bytes) -> bytes:
     return found[1][:_FIELD_OCTETS] if found else b""
 
 
-def _text(value: bytes) -> str:
-    """Encoded words (RFC 2047) and raw octets as one line of text."""
-    raw = _decoded(value).replace("\r\n", "")
+def decode_words(text: str) -> str:
+    """`text` with its encoded words (RFC 2047) read; those that cannot be read stay as they are."""
+    return _WORDS.sub(lambda words: _read_words(words[0]), text)
+
+
+def _read_words(words: str) -> str:
+    # Python's decoder is given encoded words alone: it would spoil raw 8-bit text beside them.
     try:
-        text = "".join(
+        return "".join(
             part if isinstance(part, str) else part.decode(charset or "latin-1", "replace")
-            for part, charset in decode_header(raw)
+            for part, charset in decode_header(words)
         )
     except (HeaderParseError, LookupError, ValueError):  # not base64, a charset nobody knows
-        text = raw
+        return words
+
+
+def _text(value: bytes) -> str:
+    """Encoded words and raw octets as one line of text."""
+    text = decode_words(_decoded(value).replace("\r\n", ""))
     return _UNPRINTABLE.sub(" ", text).strip()[:FIELD_CHARACTERS]
 
 

@@ -33,6 +33,9 @@ def test_the_four_fields_are_read_decoded_and_unfolded() -> None:
         (b"=?utf-8?b?x?=", "=?utf-8?b?x?="),
         (b"=?utf-8?q?a=00b?=", "a b"),
         (b"a\0b", "a b"),
+        ("=?utf-8?q?Caf=C3=A9?= 日本 \N{HORIZONTAL ELLIPSIS}".encode(), "Café 日本 \N{HORIZONTAL ELLIPSIS}"),
+        (b"=?utf-8?q?a?= \\u0041", "a \\u0041"),
+        (b"=?utf-8?q?a_?=\r\n =?UTF-8?B?YsOp?= c", "a bé c"),
         (b"x" * 9000, "x" * FIELD_CHARACTERS),
     ],
 )
