@@ -1,19 +1,31 @@
 """A stored message as plain text for a page: never HTML, never more than a bounded part, never an exception.
 
-What it returns is untrusted text; templates escape it. Whoever wants more downloads the message.
+What it returns is untrusted text; templates escape it. It holds no control character, and in fields and names nothing
+that turns the order of what is read beside it. Whoever wants more downloads the message.
 """
 
 import email
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from email.header import decode_header, make_header
 from email.message import Message
 from email.policy import compat32
 
+from mailstore.envelope import decode_words
+
 #: Octets of a message that are parsed for a page.
 READ_OCTETS = 512 * 1024
+#: What is shown of one header field, in characters, and of attachments, in number.
+SHOWN_CHARACTERS = 2000
+SHOWN_ATTACHMENTS = 100
 #: Header fields that a page shows; the download has all of them.
 SHOWN = ("From", "To", "Cc", "Subject", "Date", "Reply-To", "Return-Path", "Delivered-To", "Message-ID")
+
+#: What a terminal would carry out and no page may hold; a text keeps its tabs and line ends.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_LINE_ENDS = re.compile(r"\r\n?")
+#: The same in one line of text, and the characters that reverse it: "exe.jpg" is not to be read as "gpj.exe".
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
 @dataclass
@@ -25,7 +37,7 @@ class Readable:
     #: The text is HTML source: the message has no plain one.
     is_markup: bool = False
     attachments: list[str] = field(default_factory=list)
-    #: The message goes on after what was read.
+    #: The message has more than what is here.
     is_cut: bool = False
 
 
@@ -40,8 +52,13 @@ def read(chunks: Iterable[bytes]) -> Readable:
         _add_parts(found, message)
     except Exception:
         # The parser has failed on hostile input before. The bytes themselves can always be shown.
-        found.text = raw.decode("utf-8", "replace")
+        found.text = _lines(raw.decode("utf-8", "replace"))
     return found
+
+
+def one_line(text: str) -> str:
+    """What a field or a name says, on one line and in the order in which it is written."""
+    return _UNPRINTABLE.sub(" ", text).strip()
 
 
 def _beginning(chunks: Iterable[bytes]) -> tuple[bytes, bool]:
@@ -66,8 +83,10 @@ def _add_parts(found: Readable, message: Message) -> None:
             plain = _text(part)
         elif kind == "text/html" and not is_attached and markup is None:
             markup = _text(part)
+        elif len(found.attachments) == SHOWN_ATTACHMENTS:
+            found.is_cut = True
         else:
-            found.attachments.append(f"{_decoded(part.get_filename() or '') or '-'} ({kind})")
+            found.attachments.append(one_line(f"{_decoded(part.get_filename() or '') or '-'} ({kind})"))
     found.is_markup = plain is None and markup is not None
     found.text = (markup or "") if plain is None else plain
 
@@ -76,19 +95,18 @@ def _text(part: Message) -> str:
     payload = part.get_payload(decode=True)
     octets = payload if isinstance(payload, bytes) else b""
     try:
-        return octets.decode(part.get_content_charset() or "utf-8", "replace").replace(
-            "\0", "\N{REPLACEMENT CHARACTER}"
-        )
+        text = octets.decode(part.get_content_charset() or "utf-8", "replace")
     except (LookupError, ValueError):  # a character set nobody knows
-        return octets.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+        text = octets.decode("utf-8", "replace")
+    return _lines(text)
+
+
+def _lines(text: str) -> str:
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", _LINE_ENDS.sub("\n", text))
 
 
 def _decoded(value: object) -> str:
     """A header field as a reader sees it; what cannot be decoded is shown as it is."""
     # The parser keeps octets above 127 as lone surrogates; such fields are nearly always UTF-8 (RFC 6532).
-    text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    text = " ".join(text.replace("\0", "").split())
-    try:
-        return str(make_header(decode_header(text))).encode("utf-8", "replace").decode("utf-8")
-    except Exception:  # they raise whatever the codecs raise
-        return text
+    text = str(value)[: 4 * SHOWN_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return one_line(decode_words(" ".join(text.split())))[:SHOWN_CHARACTERS]
