@@ -1,0 +1,30 @@
+"""An admin at a browser, and a mailbox to look after."""
+
+import pytest
+from django.test import Client
+
+from accounts.models import Domain, Mailbox, User
+from tests.mailplatform.admin.people import browser_of, make_domain, make_mailbox, superuser
+
+
+@pytest.fixture
+def domain(db: None) -> Domain:
+    return make_domain()
+
+
+@pytest.fixture
+def admin(domain: Domain) -> User:
+    """Somebody who may do everything."""
+    return superuser()
+
+
+@pytest.fixture
+def browser(admin: User) -> Client:
+    """The browser of `admin`."""
+    return browser_of(admin)
+
+
+@pytest.fixture
+def mailbox(domain: Domain) -> Mailbox:
+    """anna@maison.mrs, empty."""
+    return make_mailbox("anna")
