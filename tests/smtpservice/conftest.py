@@ -1,0 +1,27 @@
+"""What every test of the intake's connections is watched by."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from mailstore.delivery import Body
+from smtpservice import server
+
+
+@pytest.fixture(autouse=True)
+def no_spool_is_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever becomes of a message, its temporary file is closed."""
+    open_bodies: set[Body] = set()
+
+    class Counted(Body):
+        def __init__(self) -> None:
+            super().__init__()
+            open_bodies.add(self)
+
+        def close(self) -> None:
+            super().close()
+            open_bodies.discard(self)
+
+    monkeypatch.setattr(server, "Body", Counted)
+    yield
+    assert not open_bodies
