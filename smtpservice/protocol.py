@@ -50,6 +50,7 @@ class Session(Generic[R]):
         self._overlong = False
         self._asked: list[Address | Reply] = []  # RCPTs that are looked up, and the replies that come after them
         self._errors = self._refused = self._idle_commands = 0
+        self._farewell: Reply | None = None
         self._output += f"220 {hostname} {'ESMTP' if service is Service.SMTP else 'LMTP'} ready\r\n".encode()
 
     # --- What the server calls ---
@@ -65,9 +66,10 @@ class Session(Generic[R]):
         return isinstance(self._state, Open | Receiving)
 
     def receive(self, data: bytes) -> None:
-        """Take what came from the client."""
-        self._input += data
-        self._advance()
+        """Take what came from the client; after the last reply nothing is heard any more."""
+        if not isinstance(self._state, Closed):
+            self._input += data
+            self._advance()
 
     def take_output(self) -> bytes:
         """What is to be sent now."""
@@ -136,6 +138,11 @@ class Session(Generic[R]):
         self._output.clear()
         self.end(reply)
 
+    def end_soon(self, reply: Reply) -> None:
+        """Say why and close as soon as no transaction is under way, whatever else was received."""
+        self._farewell = reply
+        self._advance()
+
     def end(self, reply: Reply) -> None:
         """Say why and close, whatever is under way."""
         if not isinstance(self._state, Closed):
@@ -156,16 +163,24 @@ class Session(Generic[R]):
         self._waiting = True
 
     def _advance(self) -> None:
-        while self._input and not self._waiting:
-            if isinstance(self._state, Receiving):
-                self._read_data(self._state)
-                continue
-            line = self._take_line()
-            if line is None:
+        while not self._waiting:
+            if self._farewell is not None and not self.in_transaction:
+                self.end(self._farewell)
+            elif not self._input or not self._step():
                 break
-            self._command(line)
-            if isinstance(self._state, Open) and self._state.pending and not self._another_rcpt():
-                self._ask_for_recipients(self._state)
+
+    def _step(self) -> bool:
+        """Take a line, or what there is of a message's data; False where the line is not whole yet."""
+        if isinstance(self._state, Receiving):
+            self._read_data(self._state)
+            return True
+        line = self._take_line()
+        if line is None:
+            return False
+        self._command(line)
+        if isinstance(self._state, Open) and self._state.pending and not self._another_rcpt():
+            self._ask_for_recipients(self._state)
+        return True
 
     def _take_line(self) -> bytes | None:
         """The next line with its line end; None where it is not there yet. Of an overlong one only the end is kept."""

@@ -5,6 +5,7 @@ Intake. What is in flight when a client goes away is finished: a message whose e
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
 import time
@@ -27,6 +28,8 @@ INPUT_OCTETS = 65_536
 INLINE_OCTETS = 1024 * 1024
 #: Seconds a TLS handshake may take.
 HANDSHAKE_SECONDS = 30.0
+#: Seconds that clients have to take the 421 of a server that ends, before they are cut off.
+LAST_WORDS_SECONDS = 0.5
 #: Seconds between two looks for connections that have been silent too long.
 SWEEP_SECONDS = 1.0
 
@@ -64,7 +67,7 @@ class Connections:
         self.idle_seconds = idle_seconds
         self.message_seconds = message_seconds
         self.tls = tls
-        self.draining = False
+        self.draining = self.ending = False
         self.open: set[Connection] = set()
         self._none_open = asyncio.Event()
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
@@ -92,8 +95,11 @@ class Connections:
             await self._none_open.wait()
 
     async def end(self) -> None:
-        """Close what is still open; messages whose end was read are stored before it returns."""
+        """Close what is still open, half a message too; those whose end was read are stored before it returns."""
         self._sweeper.cancel()
+        self.ending = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.drain(), LAST_WORDS_SECONDS)
         for connection in list(self.open):
             connection.abort()
         await self.drain()
@@ -174,9 +180,11 @@ class Connection(asyncio.Protocol):
 
     def pump(self) -> None:
         """Send what is to be sent and do what is to be done, until the session waits for something."""
-        session = self._session
-        if self._owner.draining and self._task is None and not session.in_transaction:
-            session.end(replies.SHUTTING_DOWN)
+        session, owner = self._session, self._owner
+        if owner.ending and self._task is None:
+            session.end(replies.SHUTTING_DOWN)  # RFC 5321, 3.8: nobody is left without a word
+        elif owner.draining:
+            session.end_soon(replies.SHUTTING_DOWN)
         while True:
             output = session.take_output()
             if output and not self._transport.is_closing():
@@ -261,7 +269,7 @@ class Connection(asyncio.Protocol):
         except (OSError, EOFError) as error:  # so are ssl.SSLError and TimeoutError
             logger.info("%s: TLS handshake failed: %s", self._client_address, error)
             transport = None
-        if transport is None:  # the client went away during the handshake
+        if transport is None or self._transport.is_closing():  # gone, or cut off, during the handshake
             self._gone = True
             self._transport.abort()
             return

@@ -384,6 +384,31 @@ def test_end_says_why_and_an_answer_that_comes_later_is_ignored() -> None:
     assert session.take_output() == b""
 
 
+def test_end_soon_waits_for_a_transaction_but_not_for_the_next_one() -> None:
+    talk = Talk()
+    talk.say(ENVELOPE)
+    talk.session.end_soon(replies.SHUTTING_DOWN)
+    assert talk.take() == []
+    assert talk.codes(b"DATA\r\n" + SENT + ENVELOPE) == ["354", "250 2.0.0", "421 4.3.2"]
+    assert talk.closed
+    assert len(talk.delivered) == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"EHLO me\r\n", b"EHLO me\r\n" + ENVELOPE + b"RSET\r\n"])
+def test_end_soon_is_at_once_where_no_transaction_is_under_way(said: bytes) -> None:
+    talk = Talk(greeted=False)
+    talk.say(said)
+    talk.session.end_soon(replies.SHUTTING_DOWN)
+    assert talk.take() == [replies.SHUTTING_DOWN.encode().decode().strip()]
+    assert talk.closed
+
+
+def test_what_a_client_sends_after_the_last_reply_is_not_kept() -> None:
+    talk = Talk()
+    talk.say(b"QUIT\r\n", b"x" * 100_000)
+    assert talk.session.buffered == 0
+
+
 def test_every_verb_is_in_the_help_of_the_services_that_have_it() -> None:
     for service in Service:
         (line,) = Talk(service).say(b"HELP\r\n")

@@ -104,3 +104,13 @@ def test_a_client_that_leaves_in_the_middle_of_a_handshake_is_forgotten(
             await running.until_empty()
 
     run(main())
+
+
+def test_the_server_ends_in_the_middle_of_a_handshake(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    async def main() -> None:
+        async with serving(tls=tls[0]) as running, await running.client() as client:
+            assert await client.say(b"STARTTLS\r\n") == ["220 2.0.0"]
+            async with asyncio.timeout(PATIENCE):
+                await running.connections.end()
+
+    run(main())
