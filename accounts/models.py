@@ -1,4 +1,4 @@
-"""Who has mail here: users, domains, mailboxes.
+"""Who has mail here: users, domains, mailboxes; what opens them besides a password; what became of each try.
 
 A user owns mailboxes; a mailbox is one address in one domain. Whoever gets a user gets a mailbox in the default
 domain with it (`UserManager`), on every path that makes users.
@@ -12,9 +12,11 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import normal_address, validate_domain_name, validate_local_part
+from accounts.networks import validate_network
 
 
 class UserManager(DjangoUserManager["User"]):
@@ -46,6 +48,13 @@ class User(AbstractUser):
         help_text=_("Letters, digits and . _ - +; also the name of the user's first mailbox."),
         error_messages={"unique": _("A user with that username already exists.")},
     )
+    two_factor = models.BooleanField(
+        _("two-factor"),
+        default=False,
+        help_text=_("The password opens the web pages alone; mail programs need an app password."),
+    )
+    #: Made of the password together with its hash; see accounts.scram.
+    scram = models.TextField(blank=True, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
 
@@ -64,7 +73,21 @@ class User(AbstractUser):
         return mailbox
 
 
-class Domain(models.Model):
+class Policies(models.Model):
+    """What a domain or a mailbox may set for itself; empty is inherited (accounts.policies)."""
+
+    expire_days = models.PositiveIntegerField(
+        _("days until messages expire"), null=True, blank=True, help_text=_("0 is never; empty is inherited.")
+    )
+    login_delay_seconds = models.PositiveIntegerField(
+        _("seconds between POP3 logins"), null=True, blank=True, help_text=_("0 is none; empty is inherited.")
+    )
+
+    class Meta:
+        abstract = True
+
+
+class Domain(Policies):
     """A mail domain that this platform is the final destination of."""
 
     name = models.CharField(_("name"), max_length=255, unique=True, validators=[validate_domain_name])
@@ -99,7 +122,7 @@ def default_quota_messages() -> int:
     return int(settings.MAIL_DEFAULT_QUOTA_MESSAGES)
 
 
-class Mailbox(models.Model):
+class Mailbox(Policies):
     """One address and the mail behind it. Inactive: no login, and mail for it is refused."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="mailboxes", verbose_name=_("user"))
@@ -114,6 +137,13 @@ class Mailbox(models.Model):
     )
     is_active = models.BooleanField(
         _("active"), default=True, help_text=_("An inactive mailbox cannot be opened and takes no mail.")
+    )
+    delegates = models.ManyToManyField(
+        User,
+        blank=True,
+        related_name="delegated_mailboxes",
+        verbose_name=_("delegates"),
+        help_text=_("Users who may open this mailbox with their own password, by naming it at the login."),
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
@@ -156,3 +186,135 @@ class DayCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.times} {self.name} on {self.day}"
+
+
+class AppPassword(models.Model):
+    """A password for one mail program, shown once and kept as a digest; see accounts.app_passwords."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="app_passwords", verbose_name=_("user"))
+    name = models.CharField(_("name"), max_length=100, help_text=_("The device or program that uses it."))
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    pop3 = models.BooleanField(_("reads mail (POP3)"), default=True)
+    smtp = models.BooleanField(_("sends mail (SMTP)"), default=True)
+    network = models.CharField(
+        _("network"),
+        max_length=43,
+        blank=True,
+        validators=[validate_network],
+        help_text=_("Opens from this network alone, such as 192.0.2.0/24; empty is from everywhere."),
+    )
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    read_only = models.BooleanField(_("read only"), default=False, help_text=_("May fetch mail and delete none."))
+    created_at = models.DateTimeField(_("created"), auto_now_add=True)
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    last_used_from = models.CharField(_("last used from"), max_length=45, blank=True, editable=False)
+
+    class Meta:
+        verbose_name = _("app password")
+        verbose_name_plural = _("app passwords")
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "name"], name="accounts_apppassword_one_per_name"),
+            models.CheckConstraint(condition=Q(pop3=True) | Q(smtp=True), name="accounts_apppassword_opens_something"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Throttle(models.Model):
+    """Failed logins of late, of one login, one network or both; shared by all workers. See accounts.throttling."""
+
+    #: "login|network", either of them empty.
+    key = models.CharField(max_length=300, unique=True)
+    #: How many failures count still, at the moment of the last one; they are forgotten little by little.
+    failures = models.FloatField()
+    failed_at = models.DateTimeField()
+    forgotten_at = models.DateTimeField()
+    #: By the database's clock, for the workers that look for what is new.
+    changed_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["changed_at"], name="accounts_throttle_changed"),
+            models.Index(fields=["forgotten_at"], name="accounts_throttle_forgotten"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.failures:.0f} failures of {self.key}"
+
+
+class KnownAddress(models.Model):
+    """A network from which a login succeeded: others' failures do not close the door for it."""
+
+    login = models.CharField(max_length=255)
+    network = models.CharField(max_length=43)
+    seen_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["login", "network"], name="accounts_knownaddress_once"),
+        ]
+        indexes = [models.Index(fields=["seen_at"], name="accounts_knownaddress_seen")]
+
+    def __str__(self) -> str:
+        return f"{self.login} from {self.network}"
+
+
+class LoginResult(models.TextChoices):
+    """What became of a login. To the client all but the first are one and the same (promise 7)."""
+
+    ADMITTED = "admitted", _("let in")
+    UNKNOWN = "unknown", _("there is no such mailbox")
+    WRONG = "wrong", _("wrong password")
+    SUSPENDED = "suspended", _("the mailbox or its user is suspended")
+    TWO_FACTOR = "two-factor", _("needs an app password, since two-factor is on")
+    PROTOCOL = "protocol", _("the app password is not for this protocol")
+    NETWORK = "network", _("the app password is not for this network")
+    EXPIRED = "expired", _("the app password has expired")
+    DELEGATION = "delegation", _("may not open the mailbox that was named")
+    TOKEN = "token", _("the token is not valid here")
+    THROTTLED = "throttled", _("turned away after too many failures")
+    BUSY = "busy", _("turned away, too many logins at the same moment")
+    ERROR = "error", _("an error of the server, see its log")
+
+
+class LoginRecord(models.Model):
+    """A try to log in; tries that are alike, within a minute, are one record. See accounts.records."""
+
+    at = models.DateTimeField(_("time"))
+    last_at = models.DateTimeField(_("last time"))
+    times = models.PositiveIntegerField(_("times"), default=1)
+    login = models.CharField(_("login"), max_length=255, blank=True)
+    # Outlives its mailbox: the login and the address say what it was about.
+    mailbox = models.ForeignKey(
+        Mailbox,
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        verbose_name=_("mailbox"),
+    )
+    protocol = models.CharField(_("protocol"), max_length=8)
+    address = models.CharField(_("address"), max_length=45, blank=True)
+    tls = models.CharField(_("TLS"), max_length=16, blank=True)
+    mechanism = models.CharField(_("mechanism"), max_length=20, blank=True)
+    result = models.CharField(_("result"), max_length=16, choices=LoginResult.choices)
+    milliseconds = models.PositiveIntegerField(_("milliseconds"))
+    app_password = models.CharField(_("app password"), max_length=100, blank=True)
+
+    class Meta:
+        verbose_name = _("login")
+        verbose_name_plural = _("logins")
+        ordering = ["-id"]
+        indexes = [
+            models.Index(fields=["at"], name="accounts_loginrecord_at"),
+            models.Index(fields=["mailbox", "at"], name="accounts_loginrecord_mailbox"),
+        ]
+        constraints = [
+            models.CheckConstraint(condition=Q(result__in=LoginResult.values), name="accounts_loginrecord_result"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.login} from {self.address}: {self.get_result_display()}"

@@ -55,6 +55,8 @@ MAIL_MAX_OCTETS = env.int("MAIL_MAX_OCTETS", 50 * 1024 * 1024)
 #: Quotas of a new mailbox: octets and messages; 0 is no limit.
 MAIL_DEFAULT_QUOTA_OCTETS = env.int("MAIL_DEFAULT_QUOTA_OCTETS", 0)
 MAIL_DEFAULT_QUOTA_MESSAGES = env.int("MAIL_DEFAULT_QUOTA_MESSAGES", 0)
+#: Days after which messages expire where neither mailbox nor domain says otherwise; 0 is never.
+MAIL_EXPIRE_DAYS = env.int("MAIL_EXPIRE_DAYS", 0)
 #: How long deleted mail stays on the shelf, in days.
 MAIL_SHELF_DAYS = env.int("MAIL_SHELF_DAYS", 30)
 #: Networks from which a password may cross an unencrypted connection (promise 6).
@@ -66,6 +68,8 @@ PLAINTEXT_NETWORKS = env.list("PLAINTEXT_NETWORKS", default=["127.0.0.0/8", "::1
 POP3_IDLE_SECONDS = env.int("POP3_IDLE_SECONDS", 600)
 #: Seconds a connection may take to log in.
 POP3_LOGIN_SECONDS = env.int("POP3_LOGIN_SECONDS", 60)
+#: Seconds between two logins to a mailbox where neither it nor its domain says otherwise (RFC 2449, 6.5); 0 is none.
+POP3_LOGIN_DELAY_SECONDS = env.int("POP3_LOGIN_DELAY_SECONDS", 0)
 #: Simultaneous connections of one worker.
 POP3_MAX_CONNECTIONS = env.int("POP3_MAX_CONNECTIONS", 20_000)
 #: Seconds without a heartbeat after which a worker counts as dead and its maildrop locks as free.

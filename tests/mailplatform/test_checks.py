@@ -19,6 +19,8 @@ def test_the_defaults_are_in_order() -> None:
         ("MAIL_MAX_OCTETS", 0, "mailplatform.E001"),
         ("MAIL_DEFAULT_QUOTA_OCTETS", -1, "mailplatform.E001"),
         ("CREDENTIAL_CACHE_SECONDS", -1, "mailplatform.E001"),
+        ("MAIL_EXPIRE_DAYS", -1, "mailplatform.E001"),
+        ("POP3_LOGIN_DELAY_SECONDS", -1, "mailplatform.E001"),
         ("POP3_IDLE_SECONDS", 599, "mailplatform.E002"),
         ("POP3_WORKER_DEAD_SECONDS", 3, "mailplatform.E003"),
         ("PLAINTEXT_NETWORKS", ["127.0.0.0/8", "10.0.0.1/8"], "mailplatform.E004"),
