@@ -6,10 +6,11 @@ the columns of mailstore.models.Message and holds no NUL, no control character a
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
-from email.utils import parsedate_to_datetime
+
+from mailstore.dates import read_date
 
 #: Characters kept of each text.
 FIELD_CHARACTERS = 255
@@ -42,7 +43,7 @@ def read_envelope(header: bytes) -> EnvelopeFields:
     return EnvelopeFields(
         subject=_text(_field(header, b"subject")),
         sender=_text(_field(header, b"from")),
-        dated_at=_date(_field(header, b"date")),
+        dated_at=read_date(_field(header, b"date").decode("latin-1")),
         message_id=_text(_field(header, b"message-id")),
     )
 
@@ -79,11 +80,3 @@ def _decoded(value: bytes) -> str:
         return value.decode("utf-8")
     except UnicodeDecodeError:
         return value.decode("latin-1")
-
-
-def _date(value: bytes) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value.decode("ascii", "replace"))
-        return (date if date.tzinfo else date.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
