@@ -2,11 +2,13 @@
 
 A message is a file in `new` (nobody has seen it) or in `cur`, where its name ends in `:2,` and letters, one for each
 flag (S: seen). `tmp` holds what is still being written and is never read; so are files whose names begin with a dot.
+A link is a message that cannot be read: it may lead out of the Maildir.
 A name begins with the seconds since 1970 at which the message was received. The rules: https://cr.yp.to/proto/maildir.html,
 and for the time's microseconds (`M`) and the sizes (`,S=` octets of the file, `,W=` octets with CRLF) Dovecot's and
 Courier's custom.
 """
 
+import errno
 import os
 import re
 import time
@@ -65,7 +67,12 @@ class MaildirMessage:
 
 def _open(path: Path) -> BinaryIO:
     # A Maildir is its owner's, and the reader is often root: no link leads out of it.
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    try:
+        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from error
+        raise
 
 
 def list_maildir(folder: Path) -> list[MaildirMessage]:
@@ -73,25 +80,36 @@ def list_maildir(folder: Path) -> list[MaildirMessage]:
 
     Subfolders are Maildirs of their own and not looked into. No flag is a reason to leave a message out: POP3 has none.
     """
-    found: dict[str, MaildirMessage] = {}
+    found: dict[tuple[str, int], MaildirMessage] = {}
     subfolders = [folder / name for name in ("new", "cur") if (folder / name).is_dir()]
     if not subfolders:
-        raise NotAMaildirError("a folder without new and cur is no Maildir")
-    # `new` first: what moves to `cur` in between is then seen twice, not missed, and kept once.
+        raise NotAMaildirError("a folder without new and cur is no Maildir: name the files in it")
+    # `new` first: what moves to `cur` in between is then seen twice, not missed, and kept once. It is the same file:
+    # two files of one name are two messages, as where Maildirs were copied together.
     for subfolder in subfolders:
         for entry in _files(subfolder):
             message = _message(subfolder, entry)
             if message:
-                found[message.unique] = message
+                found[message.unique, entry.inode()] = message
     earliest = read_timestamp(0)
     return sorted(found.values(), key=lambda message: (message.received_at or earliest, message.name))
 
 
+def list_folders_beside(folder: Path) -> list[str]:
+    """The names of Maildirs in `folder`, such as `.Sent`, in order; none where they cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in entries if e.is_dir(follow_symlinks=False) and e.name not in _SUBFOLDERS]
+        return sorted(name for name in names if any((folder / name / part).is_dir() for part in ("new", "cur")))
+    except OSError:
+        return []
+
+
 def _files(folder: Path) -> Iterator["os.DirEntry[str]"]:
     with os.scandir(folder) as entries:
-        yield from (
-            entry for entry in entries if not entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-        )
+        for entry in entries:
+            if not entry.name.startswith(".") and (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                yield entry
 
 
 def _message(folder: Path, entry: "os.DirEntry[str]") -> MaildirMessage | None:
@@ -119,14 +137,14 @@ def create_maildir(folder: Path) -> None:
 def write_message(
     folder: Path, *, unique: str, received_at: datetime, seen: bool, octets: int, chunks: Iterable[bytes]
 ) -> Path:
-    """Put a message into the Maildir `folder`, where it appears whole. Answers its path; raises OSError.
+    """Put a message into the Maildir `folder`, where it appears whole, readable by its owner alone.
 
     `unique` (letters, digits, "_", "-") tells it from others received in the same microsecond. `octets` are those
-    with CRLF line ends, `chunks` have LF.
+    with CRLF line ends, `chunks` have LF. Answers its path; raises OSError.
     """
     name = f"{int(received_at.timestamp())}.M{received_at.microsecond:06d}{unique}.mailplatform"
     unfinished = folder / "tmp" / name
-    with unfinished.open("xb") as file:
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
         for chunk in chunks:
             file.write(chunk)
         size = file.tell()
