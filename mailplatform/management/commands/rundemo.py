@@ -47,7 +47,6 @@ class Command(BaseCommand):
         for name, port in ports.items():
             _refuse_taken(name, port)
         call_command("migrate", verbosity=0, interactive=False)
-        settings.STATIC_ROOT.mkdir(exist_ok=True)  # whitenoise warns where it is missing
         directory = settings.VAR_DIR / "demo"
         directory.mkdir(mode=0o700, exist_ok=True)
         passwords = demo.kept_passwords(directory / "passwords.json")
