@@ -29,7 +29,7 @@ from accounts.models import Mailbox
 from mailplatform.admin.display import badge, maildrop_of, moment, moment_cell
 from mailplatform.admin.log import READ
 from mailplatform.admin.octets import human
-from mailplatform.admin.reading import read
+from mailplatform.admin.reading import one_line, read
 from mailstore import browse, shelf
 from mailstore.models import Message
 
@@ -100,6 +100,7 @@ class _Pages:
         self._log_reading(request, mailbox, message)
         context = {
             "message": message,
+            "subject": _subject(message),
             "readable": read(browse.read_message(mailbox.pk, message.uid)),
             "received": moment(message.received_at),
             "fetched": moment(message.retrieved_at),
@@ -170,6 +171,9 @@ class _Pages:
             messages.warning(request, _("Choose the messages that are to come back."))
             return
         number = shelf.restore(mailbox_id=mailbox.pk, uids=uids[:_RESTORED_AT_ONCE])
+        if not number:
+            messages.warning(request, _("These messages are on the shelf no more."))
+            return
         self.model_admin.log_change(request, mailbox, f"Restored {number} messages from the shelf")
         text = ngettext(
             "%(number)d message is back in the mailbox.", "%(number)d messages are back in the mailbox.", number
@@ -179,8 +183,8 @@ class _Pages:
     def _row(self, request: HttpRequest, message: Message) -> list[Any]:
         fetched = message.retrieved_at
         return [
-            _shortened(message.sender),
-            self._subject(request, message),
+            _shortened(one_line(message.sender)),
+            self._subject_cell(request, message),
             moment_cell(message.received_at),
             human(message.octets),
             badge(_("fetched"), "success", moment(fetched)) if fetched else badge(_("new"), "info"),
@@ -189,8 +193,8 @@ class _Pages:
     def _shelf_row(self, request: HttpRequest, message: Message, *, can_restore: bool) -> list[Any]:
         deleted = message.deleted_at or now()
         cells = [
-            _shortened(message.sender),
-            self._subject(request, message),
+            _shortened(one_line(message.sender)),
+            self._subject_cell(request, message),
             moment_cell(message.received_at),
             moment_cell(deleted),
             moment_cell(deleted + timedelta(days=settings.MAIL_SHELF_DAYS)),
@@ -198,8 +202,8 @@ class _Pages:
         ]
         return [_checkbox(message), *cells] if can_restore else cells
 
-    def _subject(self, request: HttpRequest, message: Message) -> SafeString:
-        subject = message.subject or _("(no subject)")
+    def _subject_cell(self, request: HttpRequest, message: Message) -> SafeString:
+        subject = _subject(message)
         if not request.user.has_perm(READ_MAIL):
             return _shortened(subject)
         url = reverse("admin:accounts_mailbox_message", args=[message.mailbox_id, message.uid])
@@ -231,12 +235,16 @@ def _nothing(context: dict[str, Any], otherwise: str) -> str:
     return _("Nothing found for “%(search)s”.") % {"search": context["search"]} if context["search"] else otherwise
 
 
+def _subject(message: Message) -> str:
+    return one_line(message.subject) or _("(no subject)")
+
+
 def _shortened(text: str) -> SafeString:
     return format_html('<span class="mp-cell" title="{}">{}</span>', text, text)
 
 
 def _checkbox(message: Message) -> SafeString:
-    label = _("Choose “%(subject)s”") % {"subject": message.subject}
+    label = _("Choose “%(subject)s”") % {"subject": _subject(message)}
     return format_html(
         '<input type="checkbox" name="uid" value="{}" class="{}" aria-label="{}">',
         message.uid,
