@@ -8,7 +8,7 @@ Reply texts are the RFC's own where it gives an example. No function waits, read
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pop3service import transfer
@@ -33,6 +33,9 @@ from pop3service.states import (
 
 #: Wrong passwords after which the connection is closed.
 MAX_LOGIN_FAILURES = 5
+
+#: Lines of LIST and UIDL that are made at a time: a millisecond's work, and less than OUTPUT_HIGH octets.
+LINES_AT_ONCE = 1000
 
 #: What is true of the whole server (RFC 2449, 6; RFC 3206, 6). EXPIRE NEVER: what nobody deletes stays.
 SERVER_CAPABILITIES = ("RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "IMPLEMENTATION Mailplatform")
@@ -151,30 +154,31 @@ def scan_listing(transaction: Transaction, listing: Listing, index: int | None =
     octets = listing.octets
     if index is not None:
         return b"+OK %d %d\r\n" % (index + 1, octets[index])
-    deleted = transaction.deleted
-    if deleted:
-        rows = [f"{n + 1} {octets[n]}\r\n" for n in range(transaction.count) if n not in deleted]
-    else:
-        rows = [f"{number} {size}\r\n" for number, size in enumerate(octets, 1)]
-    return b"+OK %s\r\n%s.\r\n" % (_size(transaction), "".join(rows).encode())
+    lines = _of_each(transaction, lambda at: f"{at + 1} {octets[at]}\r\n")
+    return Step((b"+OK %s\r\n" % _size(transaction),), more=lines)
 
 
 def unique_id_listing(transaction: Transaction, listing: Listing, index: int | None = None) -> Reply:
     """UIDL (RFC 1939, 7): what came with the message from another server, or `uidvalidity.uid`."""
     uids, imported, validity = listing.uids, listing.unique_ids, transaction.uidvalidity
+
+    def line(at: int) -> str:
+        return f"{at + 1} {imported.get(at) or f'{validity}.{uids[at]}'}\r\n"
+
     if index is not None:
-        unique_id = imported.get(index) or f"{validity}.{uids[index]}"
-        return f"+OK {index + 1} {unique_id}\r\n".encode()
-    deleted = transaction.deleted
-    if imported or deleted:
-        rows = [
-            f"{at + 1} {imported.get(at) or f'{validity}.{uid}'}\r\n"
-            for at, uid in enumerate(uids)
-            if at not in deleted
-        ]
-    else:
-        rows = [f"{number} {validity}.{uid}\r\n" for number, uid in enumerate(uids, 1)]
-    return b"+OK\r\n%s.\r\n" % "".join(rows).encode()
+        return b"+OK " + line(index).encode()
+    return Step((b"+OK\r\n",), more=_of_each(transaction, line))
+
+
+def _of_each(transaction: Transaction, line: Callable[[int], str]) -> Iterator[bytes]:
+    """The lines of the messages that are not marked as deleted, some at a time, and the end of the reply."""
+    count, deleted = transaction.count, transaction.deleted
+    for begin in range(0, count, LINES_AT_ONCE):
+        some = range(begin, min(begin + LINES_AT_ONCE, count))
+        lines = "".join([line(at) for at in some if at not in deleted]).encode()
+        yield lines if some[-1] + 1 < count else lines + transfer.TERMINATOR
+    if not count:
+        yield transfer.TERMINATOR
 
 
 def retrieve(transaction: Transaction, listing: Listing, index: int) -> Reply:

@@ -7,6 +7,7 @@ the buffer, so replies leave in the order of the commands whatever the client pi
 Session, whatever octets go in: any that does is a bug.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from pop3service.commands import carry_out, login_failed
@@ -46,6 +47,7 @@ class Session:
         "_at",
         "_if_refused",
         "_input",
+        "_more",
         "_output",
         "_output_octets",
         "_overlong",
@@ -70,6 +72,7 @@ class Session:
         self._refusals = 0
         self._output: list[bytes] = []
         self._output_octets = 0
+        self._more: Iterator[bytes] | None = None  # the rest of a reply that has begun
         self._send(b"+OK %s POP3 server ready\r\n" % channel.hostname.encode())
 
     # --- What the caller looks at ---
@@ -127,19 +130,25 @@ class Session:
         An UPDATE that has begun is waited for: its reply is the session's last.
         """
         if isinstance(self.state, Authorization | Transaction):
-            if self._if_refused is not IfRefused.ABORT or self.request is None:
+            if self._more is None and (self._if_refused is not IfRefused.ABORT or self.request is None):
                 self._send(Refusal(text, Code.SYS_TEMP).reply)
             self._close()
 
     def advance(self) -> bool:
-        """Run the commands that wait, until one asks for work or there is output enough; whether there was any."""
-        before = self.commands
+        """Go on with a long reply and run the commands that wait, until one asks for work or there is output enough.
+
+        Answers whether there was anything to do.
+        """
+        before, went_on = self.commands, False
         while self.request is None and self._output_octets < OUTPUT_HIGH:
-            line = self._next_line()
-            if line is None:
+            if self._more is not None:
+                went_on = True
+                self._go_on(self._more)
+            elif (line := self._next_line()) is not None:
+                self._run(line)
+            else:
                 break
-            self._run(line)
-        return self.commands != before
+        return went_on or self.commands != before
 
     # --- Inside ---
 
@@ -163,6 +172,14 @@ class Session:
             return b""
         return waiting[start : end - 1] if end > start and waiting[end - 1] == 13 else waiting[start:end]
 
+    def _go_on(self, more: Iterator[bytes]) -> None:
+        """Send the next part of a long reply."""
+        octets = next(more, None)
+        if octets is None:
+            self._more = None
+        else:
+            self._send(octets)
+
     def _run(self, line: bytes) -> None:
         self.commands += 1
         try:
@@ -185,6 +202,7 @@ class Session:
         if step.state is not None:
             self.state = step.state
         self.request, self._then, self._if_refused = step.request, step.then, step.if_refused
+        self._more = step.more
         if isinstance(step.request, StartTls) or isinstance(step.state, Closed):
             self._input, self._at = b"", 0
 
@@ -208,7 +226,7 @@ class Session:
 
     def _close(self) -> None:
         self.state = Closed()
-        self.request = self._then = None
+        self.request = self._then = self._more = None
         self._input, self._at = b"", 0
 
     def _send(self, octets: bytes) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from pop3service.protocol import Session
+from pop3service.protocol import OUTPUT_HIGH, Session
 from pop3service.states import Code, Refusal, Request, StartTls
 
 logger = logging.getLogger(__name__)
@@ -130,6 +130,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_began",
         "_choked",
+        "_due",
         "_encrypted",
         "_eof",
         "_lost",
@@ -153,6 +154,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._choked = False  # the client does not take what was sent
         self._working = False  # a request is being carried out
+        self._due = False  # the next turn has been put on the loop
         self._eof = False
         self._lost = True
         self._mark = (0, 0)
@@ -231,37 +233,58 @@ class Connection(asyncio.Protocol):
     # --- Inside ---
 
     def _turn(self) -> None:
-        """Send what the session has to say and begin the work it asks for, until it waits for something."""
+        """Send what the session has to say and begin the work it asks for, until it waits for something.
+
+        A session with much to say gives way to the others after each OUTPUT_HIGH octets.
+        """
         session = self._session
+        sent = 0
         while True:
             if output := session.output():
-                self._write(output)
+                sent += self._write(output)
             if session.closed:
                 self._transport.close()
                 return
             if self._choked or self._working:
                 break
+            if sent >= OUTPUT_HIGH:
+                self._put_off()
+                break
             if session.request is not None:
                 self._begin(session.request)
-                continue
-            if not session.advance():
+            elif not session.advance():
+                if self._eof:  # all is answered
+                    self._transport.close()
+                    return
                 break
         self._mind_reading()
 
-    def _write(self, output: list[bytes]) -> None:
+    def _put_off(self) -> None:
+        """Go on when every other connection that has something to do has had its turn."""
+        if not self._due:
+            self._due = True
+            self._server.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._due = False
+        if not self._lost:
+            self._turn()
+
+    def _write(self, output: list[bytes]) -> int:
+        """Hand octets to the transport; answers how many."""
+        octets = sum(map(len, output))
         if len(output) == 1:
             self._transport.write(output[0])
-        elif sum(map(len, output)) <= JOIN_OCTETS:
+        elif octets <= JOIN_OCTETS:
             self._transport.write(b"".join(output))
         else:
             self._transport.writelines(output)
+        return octets
 
     def _mind_reading(self) -> None:
-        """Read only while the session has room for more; at the client's end, close when all is answered."""
+        """Read only while the session has room for more."""
         session = self._session
-        if self._eof and session.request is None and not self._choked:
-            self._transport.close()
-        elif self._reading == session.full and not self._eof and not self._transport.is_closing():
+        if self._reading == session.full and not self._eof and not self._transport.is_closing():
             self._reading = not session.full
             if self._reading:
                 self._transport.resume_reading()

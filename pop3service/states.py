@@ -6,7 +6,7 @@ the listing's arrays, 0 to n-1. `Transaction.index` turns one into the other and
 """
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -206,10 +206,12 @@ class IfRefused(enum.Enum):
 class Step:
     """What follows from a command or an answer: octets to send, a state to enter, work to ask for.
 
-    With a `request` comes `then`, which turns its answer into the next step.
+    With a `request` comes `then`, which turns its answer into the next step. A long reply goes on with `more`, which
+    is made as the client takes it; no request comes with it.
     """
 
     output: Sequence[bytes] = ()
+    more: Iterator[bytes] | None = None
     state: State | None = None
     request: Request | None = None
     then: "Callable[[Any], Step | bytes] | None" = None

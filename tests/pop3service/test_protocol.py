@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pop3service import protocol
-from pop3service.commands import COMMANDS
+from pop3service.commands import COMMANDS, LINES_AT_ONCE
 from pop3service.protocol import INPUT_HIGH, MAX_COMMANDS_BEFORE_LOGIN, MAX_LINE, MAX_REFUSALS, OUTPUT_HIGH
 from pop3service.states import Authenticate, Finish, ReadListing, ReadPiece, Refusal
 from tests.pop3service.memory import PASSWORD, after_login, before_login, chunks, message
@@ -96,9 +96,36 @@ class TestPressure:
         session = dialogue.session
         dialogue.send(b"LIST\r\n" * 100)
         first = b"".join(session.output())
-        assert OUTPUT_HIGH <= len(first) < 3 * OUTPUT_HIGH
+        assert OUTPUT_HIGH <= len(first) < 2 * OUTPUT_HIGH
         rest = dialogue.hear()
         assert (first + rest).count(b"+OK") == 100
+
+    @pytest.mark.parametrize("command", [b"LIST", b"UIDL"])
+    def test_a_long_listing_is_made_in_parts_as_it_is_taken(self, command: bytes) -> None:
+        count = 20 * LINES_AT_ONCE + 1
+        dialogue = after_login(*[b"a: b\n\n"] * count)
+        dialogue.line("DELE 2")
+        dialogue.send(command + b"\r\nSTAT\r\n")
+        parts = []
+        while part := b"".join(dialogue.session.output()):
+            assert len(part) < 2 * OUTPUT_HIGH
+            parts.append(part)
+            dialogue.session.advance()
+        assert len(parts) > 2
+        first, *rows, stat = b"".join(parts).splitlines()
+        assert first.startswith(b"+OK")
+        assert [row.split()[0] for row in rows[:-1]] == [b"%d" % n for n in range(1, count + 1) if n != 2]
+        assert rows[-1] == b"."
+        assert stat.startswith(b"+OK %d " % (count - 1))
+
+    def test_an_end_from_our_side_puts_nothing_into_the_middle_of_a_listing(self) -> None:
+        dialogue = after_login(*[b"a: b\n\n"] * 20 * LINES_AT_ONCE)
+        dialogue.line("STAT")
+        dialogue.line("UIDL 1")
+        dialogue.send(b"LIST\r\n")
+        dialogue.session.end("bye")
+        assert b"-ERR" not in dialogue.hear()
+        assert dialogue.session.closed
 
     def test_full_says_when_to_stop_reading(self) -> None:
         dialogue = before_login()

@@ -29,3 +29,19 @@ class TestSlowReader:
             client.send(b"QUIT\r\n")
             assert client.hear_all().count(b"\r\n.\r\n") == 500
         assert served.finished
+
+
+class TestMuchToSay:
+    def test_a_long_reply_gives_way_to_the_other_connections(self, serve: Serve) -> None:
+        served = serve(*[b"a: b\n\n"] * 20_000)
+        with served.connect() as client:
+            client.log_in()
+            (connection,) = served.connections.open
+
+            def write_until_it_gives_way() -> bool:
+                connection.data_received(b"LIST\r\nQUIT\r\n")
+                return connection._session.closed
+
+            assert not served.thread.call(write_until_it_gives_way)
+            assert client.hear_all().count(b"\r\n") == 20_000 + 3
+        assert served.finished
