@@ -1,0 +1,20 @@
+"""Who stands at the door: over which protocol, from where, and how well the connection is kept from others."""
+
+import enum
+from dataclasses import dataclass
+
+
+class Protocol(enum.StrEnum):
+    """What a login is for."""
+
+    POP3 = "pop3"
+    SMTP = "smtp"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One connection. `address` is an IP address as text; `tls` is empty or a version, such as TLSv1.3."""
+
+    protocol: Protocol
+    address: str
+    tls: str = ""
