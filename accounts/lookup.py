@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from django.db import connection
+from django.db.models import Q
 
 from accounts.addresses import normal_login
 from accounts.models import Domain, Mailbox
@@ -26,6 +27,10 @@ class FoundMailbox:
     is_active: bool
 
 
+#: The columns of a FoundMailbox.
+_COLUMNS = ("id", "address", "quota_octets", "quota_messages", "is_active")
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """What a login name opens, and the hash its password has to fit."""
@@ -40,9 +45,7 @@ class Credential:
 def find_mailboxes(addresses: Sequence[str]) -> list[FoundMailbox | None]:
     """The mailbox of each address, in any case; None where there is none."""
     wanted = [address.lower() for address in addresses]
-    rows = Mailbox.objects.filter(address__in=set(wanted)).values_list(
-        "id", "address", "quota_octets", "quota_messages", "is_active"
-    )
+    rows = Mailbox.objects.filter(address__in=set(wanted)).values_list(*_COLUMNS)
     found = {row[1]: FoundMailbox(*row) for row in rows}
     return [found.get(address) for address in wanted]
 
@@ -52,6 +55,22 @@ def find_local_domains(names: Sequence[str]) -> list[bool]:
     wanted = [name.lower() for name in names]
     local = set(Domain.objects.filter(name__in=set(wanted)).values_list("name", flat=True))
     return [name in local for name in wanted]
+
+
+def find_postmaster() -> FoundMailbox | None:
+    """Who reads the mail for postmaster of a domain that has no such mailbox; None where there is nobody.
+
+    RFC 5321, 4.5.1 has postmaster in every domain: it is the default domain's, or else the first admin with a mailbox.
+    """
+    active = Mailbox.objects.filter(is_active=True).order_by("-domain__is_default", "id")
+    for who in (
+        Q(local_part="postmaster", domain__is_default=True),
+        Q(user__is_superuser=True, user__is_active=True),
+    ):
+        row = active.filter(who).values_list(*_COLUMNS).first()
+        if row is not None:
+            return FoundMailbox(*row)
+    return None
 
 
 def find_credentials(logins: Sequence[str]) -> list[Credential | None]:

@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from accounts import activity
-from accounts.lookup import FoundMailbox, find_local_domains, find_mailboxes
-from accounts.models import Domain
+from accounts.lookup import FoundMailbox, find_local_domains, find_mailboxes, find_postmaster
 from mailplatform.bridge import Bridge
 from mailstore.delivery import Body, Envelope, Outcome, deliver
 from mailstore.quota import RoomRequest, have_room
@@ -33,7 +32,7 @@ _HOP = re.compile(rb"^Received:", re.IGNORECASE | re.MULTILINE)
 _REPLIES = {
     Outcome.OVER_QUOTA: replies.OVER_QUOTA,
     Outcome.GONE: replies.UNKNOWN_RECIPIENT,
-    Outcome.HELD_BACK: replies.SOME_OVER_QUOTA,
+    Outcome.HELD_BACK: replies.HELD_BACK,
 }
 
 
@@ -100,18 +99,12 @@ class LocalIntake:
                 return found
             if not await self._bridge.gather(find_local_domains, address.domain):
                 return replies.RELAYING_DENIED
-        # RFC 5321, 4.5.1: postmaster is known in every domain; where it is no mailbox, it is the default domain's.
+        # RFC 5321, 4.5.1: postmaster is known in every domain.
         if address.local_part.lower() == "postmaster":
-            found = await self._bridge.run(default_postmaster)
+            found = await self._bridge.run(find_postmaster)
             if found is not None:
                 return found
         return replies.UNKNOWN_RECIPIENT
-
-
-def default_postmaster() -> FoundMailbox | None:
-    """The mailbox postmaster of the default domain."""
-    domain = Domain.objects.filter(is_default=True).values_list("name", flat=True).first()
-    return find_mailboxes([f"postmaster@{domain}"])[0] if domain else None
 
 
 def received_value(*, client: str, client_address: str, hostname: str, protocol: str, identity: str) -> bytes:
@@ -145,21 +138,20 @@ def _store(
         by_mailbox = dict(zip((mailbox.id for mailbox in mailboxes), outcomes, strict=True))
         stored = replies.stored(identity)
         answers = [_REPLIES.get(by_mailbox[recipient.id], stored) for recipient in request.recipients]
-    return [_for_all(answers, request.mail.size)] if all_or_none else answers
+    return [_for_all(answers, size_known=request.mail.size >= body.octets)] if all_or_none else answers
 
 
-def _for_all(answers: Sequence[Reply], declared: int) -> Reply:
+def _for_all(answers: Sequence[Reply], *, size_known: bool) -> Reply:
     """The one reply of SMTP.
 
-    Where there was room for some, 452 makes the client come again; the size it declares then has RCPT refuse the full
-    ones alone. Without a declared size that would not happen, and all of it is refused for good.
+    Where some could have had it, 452 makes the client come again, and RCPT then refuses the others alone: those that
+    are gone, and those that are full if the size was declared. If it was not, they would be found full at the end of
+    data again and again, so all of it is refused for good.
     """
-    failures = [answer for answer in answers if answer.is_error]
-    if not failures:
-        return answers[0]
-    if replies.SOME_OVER_QUOTA in failures and declared:
-        return replies.SOME_OVER_QUOTA
-    return next(answer for answer in failures if answer.code >= 500)
+    refused = [answer for answer in answers if answer.code >= 500]
+    if replies.HELD_BACK in answers and (size_known or replies.OVER_QUOTA not in refused):
+        return replies.HELD_BACK
+    return refused[0] if refused else answers[0]
 
 
 def _hops(body: Body) -> int:

@@ -3,7 +3,8 @@
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from accounts.lookup import find_credentials, find_local_domains, find_mailboxes
+from accounts.lookup import find_credentials, find_local_domains, find_mailboxes, find_postmaster
+from accounts.models import Domain, Mailbox, User
 from accounts.services import create_account, create_domain, create_mailbox
 
 pytestmark = pytest.mark.django_db
@@ -51,6 +52,38 @@ def test_a_suspended_mailbox_or_user_is_said_to_be_inactive() -> None:
     (credential,) = find_credentials(["jules"])
     assert credential is not None
     assert not credential.is_active
+
+
+def test_rfc_5321_4_5_1_postmaster_is_a_mailbox_of_the_default_domain_or_an_admin() -> None:
+    create_domain(name="jules.maison.mrs")
+    other = create_domain(name="alfred.maison.mrs")
+    create_account(username="jules", password="x")
+    create_account(username="postmaster", password="x", domains=[other])
+    assert find_postmaster() is None
+    User.objects.create_superuser("chief", password="x")
+    User.objects.create_superuser("second", password="x")
+    assert found_postmaster() == "chief@jules.maison.mrs"
+    User.objects.filter(username="chief").update(is_active=False)
+    assert found_postmaster() == "second@jules.maison.mrs"
+    postmaster = create_account(username="postmaster.jules", password="x")
+    Mailbox.objects.create(user=postmaster, domain=Domain.objects.get(is_default=True), local_part="postmaster")
+    assert found_postmaster() == "postmaster@jules.maison.mrs"
+    Mailbox.objects.filter(address="postmaster@jules.maison.mrs").update(is_active=False)
+    assert found_postmaster() == "second@jules.maison.mrs"
+
+
+def test_an_admin_whose_mailbox_is_in_another_domain_is_postmaster_too() -> None:
+    default, other = create_domain(name="jules.maison.mrs"), create_domain(name="alfred.maison.mrs")
+    chief = create_account(username="chief", password="x", domains=[other])
+    User.objects.update(is_superuser=True)
+    assert found_postmaster() == "chief@alfred.maison.mrs"
+    create_mailbox(user=chief, domain=default)
+    assert found_postmaster() == "chief@jules.maison.mrs"
+
+
+def found_postmaster() -> str | None:
+    found = find_postmaster()
+    return found and found.address
 
 
 def test_a_batch_of_logins_is_two_statements(django_assert_num_queries: DjangoAssertNumQueries) -> None:
