@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from django.db import transaction
 from django.utils import timezone
 
 from accounts.lookup import FoundMailbox
 from mailstore.envelope import EnvelopeFields, read_envelope
+from mailstore.inserts import insert_rows, moment
 from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
 from mailstore.rows import lock_maildrop, lock_maildrops, save_changed
 from mailstore.wire import WireEncoder
@@ -226,48 +227,53 @@ class _Addition:
 
 def _store(additions: Sequence[_Addition]) -> None:
     """Give out uids, write the rows, and bring the counters up to date."""
-    messages = [_message(addition) for addition in additions]
-    Message.objects.bulk_create(messages, batch_size=_BATCH_ROWS)
+    placed = [(addition, _give_uid(addition)) for addition in additions]
+    for start in range(0, len(placed), _BATCH_ROWS):
+        rows = [_message_row(addition, uid) for addition, uid in placed[start : start + _BATCH_ROWS]]
+        insert_rows(Message, _MESSAGE_COLUMNS, rows)
     _write_contents(
-        Content(mailbox_id=message.mailbox_id, uid=message.uid, piece=number, octets=piece)
-        for message, addition in zip(messages, additions, strict=True)
+        (addition.maildrop.mailbox_id, uid, number, piece)
+        for addition, uid in placed
         for number, piece in enumerate(addition.body.pieces(addition.top))
     )
     for maildrop in {addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values():
         save_changed(maildrop)
 
 
-def _message(addition: _Addition) -> Message:
-    """The row of a message, counted in the maildrop's and with its next uid."""
-    maildrop, body, top = addition.maildrop, addition.body, len(addition.top)
-    message = Message(
-        mailbox_id=maildrop.mailbox_id,
-        uid=maildrop.next_uid,
-        octets=top + body.octets,
-        wire_octets=top + body.wire_octets,
-        header_octets=top + body.header_octets,
-        unique_id=addition.unique_id,
-        received_at=addition.received_at,
-        subject=addition.fields.subject,
-        sender=addition.fields.sender,
-        dated_at=addition.fields.dated_at,
-        message_id=addition.fields.message_id,
-    )
-    maildrop.next_uid += 1
+def _give_uid(addition: _Addition) -> int:
+    """The maildrop's next uid; the message is counted in its row."""
+    maildrop = addition.maildrop
+    uid, maildrop.next_uid = maildrop.next_uid, maildrop.next_uid + 1
     maildrop.message_count += 1
-    maildrop.octets += message.octets
-    return message
+    maildrop.octets += len(addition.top) + addition.body.octets
+    return uid
 
 
-def _write_contents(contents: Iterable[Content]) -> None:
+_MESSAGE_COLUMNS = (
+    "mailbox_id", "uid", "octets", "wire_octets", "header_octets", "unique_id", "received_at",
+    "subject", "sender", "dated_at", "message_id",
+)  # fmt: skip
+_CONTENT_COLUMNS = ("mailbox_id", "uid", "piece", "octets")
+
+
+def _message_row(addition: _Addition, uid: int) -> tuple[Any, ...]:
+    """Values of _MESSAGE_COLUMNS."""
+    body, fields, top = addition.body, addition.fields, len(addition.top)
+    return (
+        addition.maildrop.mailbox_id, uid, top + body.octets, top + body.wire_octets, top + body.header_octets,
+        addition.unique_id, moment(addition.received_at),
+        fields.subject, fields.sender, moment(fields.dated_at), fields.message_id,
+    )  # fmt: skip
+
+
+def _write_contents(contents: Iterable[tuple[int, int, int, bytes]]) -> None:
     """Insert pieces as they come, never more than about two of full size in memory."""
-    batch: list[Content] = []
+    batch: list[tuple[int, int, int, bytes]] = []
     octets = 0
     for content in contents:
         batch.append(content)
-        octets += len(content.octets)
+        octets += len(content[-1])
         if octets >= _BATCH_OCTETS or len(batch) >= _BATCH_ROWS:
-            Content.objects.bulk_create(batch)
+            insert_rows(Content, _CONTENT_COLUMNS, batch)
             batch, octets = [], 0
-    if batch:
-        Content.objects.bulk_create(batch)
+    insert_rows(Content, _CONTENT_COLUMNS, batch)

@@ -119,17 +119,20 @@ class _Reader:
     def __init__(self, file: BinaryIO, mboxo: bool) -> None:
         self._file = file
         self._unquoter = mboxo_unquoter if mboxo else mboxrd_unquoter
-        self._from_line = b""  # of the message that comes next
-        self._dated = True
+        self._next: tuple[str, datetime | None] | None = None  # the From_ line of the message that comes next
+        self._dated = False
 
     def messages(self) -> Iterator[MboxMessage]:
-        self._from_line = self._file.readline(READ_OCTETS)
-        if self._from_line and not self._from_line.startswith(FROM):
+        line = self._file.readline(READ_OCTETS)
+        if not line:
+            return
+        self._next = self._read_from_line(line)
+        if self._next is None:
             raise NotAnMboxError("does not begin with a From_ line")
-        self._dated = read_from_line(self._from_line)[1] is not None
-        while self._from_line:
-            sender, received_at = read_from_line(self._from_line)
-            self._from_line = b""
+        self._dated = self._next[1] is not None
+        while self._next:
+            sender, received_at = self._next
+            self._next = None
             chunks = self._unquoted()
             yield MboxMessage(sender, received_at, chunks)
             for _ in chunks:
@@ -142,15 +145,15 @@ class _Reader:
         yield unquoter.finish()
 
     def _blocks(self) -> Iterator[bytes]:
-        """The message as it stands in the file; leaves the next From_ line in `_from_line`."""
+        """The message as it stands in the file; leaves the next From_ line in `_next`."""
         gathered: list[bytes] = []
         octets = 0
         held = b""  # an empty line, which is the message's only if something else than a From_ line follows
         at_start = True
         while line := self._file.readline(READ_OCTETS):
             if held:
-                if line.startswith(FROM) and self._separates(line):
-                    self._from_line = line
+                self._next = self._read_from_line(line)
+                if self._next:
                     break
                 gathered.append(held)
                 held = b""
@@ -165,8 +168,12 @@ class _Reader:
                 gathered, octets = [], 0
         yield b"".join(gathered)
 
-    def _separates(self, line: bytes) -> bool:
-        return not self._dated or read_from_line(line)[1] is not None
+    def _read_from_line(self, line: bytes) -> tuple[str, datetime | None] | None:
+        """The sender and date of a From_ line; None where the line is none, or text for want of a date."""
+        if not line.startswith(FROM):
+            return None
+        sender, received_at = read_from_line(line)
+        return None if self._dated and received_at is None else (sender, received_at)
 
 
 def write_message(file: BinaryIO, *, sender: str, received_at: datetime, chunks: Iterable[bytes]) -> None:
