@@ -18,7 +18,15 @@ LEAST_DEAD_SECONDS = 10
 
 # An underscore is no part of a host name, but machines are called so, and nothing fails on it.
 _HOST_NAME = re.compile(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*", re.ASCII)
-_POSITIVE = ("MAIL_MAX_OCTETS", "POP3_LOGIN_SECONDS", "POP3_MAX_CONNECTIONS", "MAIL_SHELF_DAYS")
+_POSITIVE = (
+    "MAIL_MAX_OCTETS",
+    "POP3_LOGIN_SECONDS",
+    "POP3_MAX_CONNECTIONS",
+    "MAIL_SHELF_DAYS",
+    "SMTP_IDLE_SECONDS",
+    "SMTP_MESSAGE_SECONDS",
+    "SMTP_MAX_CONNECTIONS",
+)
 _NOT_NEGATIVE = (
     "MAIL_DEFAULT_QUOTA_OCTETS", "MAIL_DEFAULT_QUOTA_MESSAGES", "MAIL_EXPIRE_DAYS",
     "POP3_LOGIN_DELAY_SECONDS", "CREDENTIAL_CACHE_SECONDS",
