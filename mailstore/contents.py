@@ -5,18 +5,38 @@ for.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
+from psycopg.pq import Format
 
 from mailstore.models import PIECE_OCTETS, Content
+
+# SQL of our own, since RETR waits for it: the ORM takes five times the processor time to say the same.
+_FIRST_PIECES = "SELECT uid, octets FROM mailstore_content WHERE mailbox_id = %s AND piece = 0 AND uid IN ({})"
 
 
 class ContentMissingError(Exception):
     """The octets of a message, or a piece of them, are not in the database."""
 
 
+@contextmanager
+def octets_cursor() -> Iterator[CursorWrapper]:
+    """A cursor that brings octets as they are; PostgreSQL's would bring them as hexadecimal text, which takes twice
+    as long."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.cursor.format = Format.BINARY
+        yield cursor
+
+
 def read_first_pieces(mailbox_id: int, uids: Sequence[int]) -> dict[int, bytes]:
     """uid -> first piece of the wire form; without those that are not there."""
-    rows = Content.objects.filter(mailbox_id=mailbox_id, uid__in=uids, piece=0).values_list("uid", "octets")
-    return {uid: bytes(octets) for uid, octets in rows}
+    places = ", ".join(["%s"] * len(uids))
+    with octets_cursor() as cursor:
+        cursor.execute(_FIRST_PIECES.format(places), [mailbox_id, *uids])
+        return {uid: bytes(octets) for uid, octets in cursor.fetchall()}
 
 
 def read_pieces(mailbox_id: int, uid: int, *, wire_octets: int, first: bytes | None) -> Iterator[bytes]:

@@ -21,8 +21,9 @@ from uuid import UUID
 from django.db import connection, transaction
 from django.utils import timezone
 
+from mailstore.contents import octets_cursor
 from mailstore.locks import Lock, free_locks, take_locks
-from mailstore.models import Maildrop, Message
+from mailstore.models import Maildrop
 from mailstore.rows import MailboxGoneError, count_and_sum, live_messages, lock_maildrops, recount, save_changed
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ _LISTING = (
     "WHERE mailbox_id = %s AND deleted_at IS NULL AND uid > %s AND uid < %s ORDER BY uid LIMIT %s"
 )
 _PIECES = "SELECT mailbox_id, uid, piece, octets FROM mailstore_content WHERE "
+_RETRIEVED = """
+UPDATE mailstore_message SET retrieved_at = %s WHERE mailbox_id = %s AND retrieved_at IS NULL AND uid IN ({})
+"""
 _ONE_PIECE = "(mailbox_id = %s AND uid = %s AND piece = %s)"
 
 
@@ -222,7 +226,7 @@ def read_pieces(requests: Sequence[PieceRequest]) -> list[bytes | MessageGoneErr
     """
     wanted = {(request.mailbox_id, request.uid, request.piece) for request in requests}
     alternatives = " OR ".join([_ONE_PIECE] * len(wanted))
-    with connection.cursor() as cursor:
+    with octets_cursor() as cursor:
         cursor.execute(_PIECES + alternatives, [part for key in wanted for part in key])
         found = {PieceRequest(*key): bytes(octets) for *key, octets in cursor.fetchall()}
     return [found.get(request) or MessageGoneError(request) for request in requests]
@@ -233,12 +237,18 @@ def close_maildrops(requests: Sequence[CloseRequest]) -> list[Closed | LockLostE
 
     A request whose lock is no longer in force changes nothing (LockLostError).
     """
-    busy = [request for request in requests if request.retrieved or request.deleted]
+    now = timezone.now()
+    deleting = [request for request in requests if request.deleted]
+    reading = [request for request in requests if request.retrieved and not request.deleted]
     idle = [request for request in requests if not (request.retrieved or request.deleted)]
-    closed = _close_busy(busy) if busy else {}
-    if idle:
-        freed = free_locks([(request.mailbox_id, request.lock) for request in idle])
-        closed |= {(request.mailbox_id, request.lock): Closed(0, 0) for request in idle if request.mailbox_id in freed}
+    closed = _close_deleting(deleting, now) if deleting else {}
+    if reading:
+        with transaction.atomic():
+            closed |= _free(reading)
+            for request in reading:
+                if (request.mailbox_id, request.lock) in closed:
+                    _mark_retrieved(request, now)
+    closed |= _free(idle)
     # Of two requests to end the same session the second comes too late.
     return [
         closed.pop(key) if (key := (request.mailbox_id, request.lock)) in closed else LockLostError(request.mailbox_id)
@@ -246,9 +256,14 @@ def close_maildrops(requests: Sequence[CloseRequest]) -> list[Closed | LockLostE
     ]
 
 
-def _close_busy(requests: Sequence[CloseRequest]) -> dict[tuple[int, Lock], Closed]:
-    """End sessions that changed something, in one transaction."""
-    now = timezone.now()
+def _free(requests: Sequence[CloseRequest]) -> dict[tuple[int, Lock], Closed]:
+    """End sessions that deleted nothing."""
+    freed = free_locks([(request.mailbox_id, request.lock) for request in requests])
+    return {(request.mailbox_id, request.lock): Closed(0, 0) for request in requests if request.mailbox_id in freed}
+
+
+def _close_deleting(requests: Sequence[CloseRequest], now: datetime) -> dict[tuple[int, Lock], Closed]:
+    """End sessions that deleted messages, in one transaction; the locks are looked at before anything changes."""
     closed = {}
     with transaction.atomic():
         rows = lock_maildrops(request.mailbox_id for request in requests)
@@ -256,17 +271,24 @@ def _close_busy(requests: Sequence[CloseRequest]) -> dict[tuple[int, Lock], Clos
             row = rows.get(request.mailbox_id)
             if row is None or row.lock_worker is None or Lock(row.lock_worker, row.lock_serial) != request.lock:
                 continue
+            _mark_retrieved(request, now)
             closed[request.mailbox_id, request.lock] = _take_away(row, request, now)
             row.lock_worker = None
         free_locks(list(closed))
     return closed
 
 
+def _mark_retrieved(request: CloseRequest, now: datetime) -> None:
+    """Note what was retrieved for the first time."""
+    moment = connection.ops.adapt_datetimefield_value(now)
+    with connection.cursor() as cursor:
+        for uids in _batches(request.retrieved):
+            places = ", ".join(["%s"] * len(uids))
+            cursor.execute(_RETRIEVED.format(places), [moment, request.mailbox_id, *uids])
+
+
 def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Closed:
     """Move one session's deletions to the shelf; the row is locked."""
-    for uids in _batches(request.retrieved):
-        read = Message.objects.filter(mailbox_id=maildrop.mailbox_id, uid__in=uids, retrieved_at__isnull=True)
-        read.update(retrieved_at=now)
     before = maildrop.message_count, maildrop.octets
     for uids in _batches(request.deleted):
         going = live_messages(maildrop.mailbox_id).filter(uid__in=uids)
@@ -274,8 +296,7 @@ def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Clos
         going.update(deleted_at=now)
         maildrop.message_count -= messages
         maildrop.octets -= octets
-    if request.deleted:
-        save_changed(maildrop)
+    save_changed(maildrop)
     return Closed(before[0] - maildrop.message_count, before[1] - maildrop.octets)
 
 

@@ -10,7 +10,6 @@ Errors: a Refusal is for the client; anything else is ours, and the caller says 
 import asyncio
 import logging
 import os
-from bisect import bisect_left
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -30,13 +29,12 @@ from mailstore.maildrop import (
     MaildropInUseError,
     Opened,
     OpenRequest,
-    PieceRequest,
     close_maildrops,
     open_maildrops,
     read_listing,
-    read_pieces,
 )
 from mailstore.rows import MailboxGoneError
+from pop3service.reading import ReadAhead, Reader, sound
 from pop3service.states import Authenticate, Code, Finish, ReadListing, ReadPiece, Refusal, Request
 from pop3service.workers import are_dead
 
@@ -44,13 +42,6 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Messages up to this many octets are read together with others; larger ones piece by piece, each alone.
-SMALL_OCTETS = 64 * 1024
-#: Pieces of large messages that are read at the same time in one process.
-LARGE_READS = 4
-#: What a session that reads one message after the other gets ahead of time: messages, and octets together.
-AHEAD_MESSAGES = 16
-AHEAD_OCTETS = 64 * 1024
 #: Messages in all the listings that are remembered (32 octets each, more with imported unique-ids).
 REMEMBERED_MESSAGES = 1_000_000
 #: Deletions above this number are a batch of their own, so that other sessions do not wait for them.
@@ -71,7 +62,7 @@ class Keeper:
         self.checker = checker
         self.worker = worker
         self.listings = Listings(REMEMBERED_MESSAGES)
-        self.large_reads = asyncio.Semaphore(LARGE_READS)
+        self.ahead = ReadAhead(bridge, self.start)
         #: Logins under way per mailbox, and the locks that are held by visits or being freed.
         self.opening: Counter[int] = Counter()
         self.held: set[Lock] = set()
@@ -154,15 +145,13 @@ class Listings:
 class Visit:
     """One connection's requests, and the lock it holds from the login to the end."""
 
-    __slots__ = ("_ahead", "_gone", "_keeper", "_listing", "_next_index", "_opened")
+    __slots__ = ("_gone", "_keeper", "_opened", "_reader")
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._opened: Opened | None = None
-        self._listing: Listing | None = None
+        self._reader: Reader | None = None  # from the listing on
         self._gone = False
-        self._ahead: dict[int, bytes] = {}
-        self._next_index = 0  # the message that follows the last one read: asking for it starts reading ahead
 
     def carry_out(self, request: Request) -> Any:
         """The request's result where it is at hand, otherwise a future of it."""
@@ -171,7 +160,8 @@ class Visit:
     def leave(self) -> None:
         """The connection has ended, at whatever moment. Frees the lock with nothing deleted unless QUIT has begun."""
         self._gone = True
-        self._ahead.clear()
+        if self._reader is not None:
+            self._reader.close()
         if (opened := self._take_opened()) is not None:
             self._keeper.release(opened)
 
@@ -241,7 +231,7 @@ class Visit:
         listing = self._keeper.listings.get(opened)
         if listing is None:
             return self._keeper.start(self._fetch_listing(opened))
-        self._listing = listing
+        self._reader = Reader(self._keeper.ahead, opened.mailbox_id, listing)
         return listing
 
     async def _fetch_listing(self, opened: Opened) -> Listing:
@@ -250,53 +240,14 @@ class Visit:
         except MaildropInconsistentError:
             raise Refusal("this mailbox was repaired just now, log in again", Code.SYS_TEMP, ends=True) from None
         self._keeper.listings.put(opened, listing)
-        self._listing = listing
+        self._reader = Reader(self._keeper.ahead, opened.mailbox_id, listing)
         return listing
 
     def _read_piece(self, request: ReadPiece) -> "bytes | asyncio.Future[Any]":
-        if (octets := self._ahead.pop(request.uid, None)) is not None:
-            return octets
-        mailbox_id = self._open_maildrop().mailbox_id
-        wanted = PieceRequest(mailbox_id, request.uid, request.piece)
-        if request.wire_octets > SMALL_OCTETS:
-            return self._keeper.start(self._read_large(wanted))
-        ahead = self._uids_ahead(request)
-        if ahead:
-            wanted_all = [wanted, *(PieceRequest(mailbox_id, uid, 0) for uid in ahead)]
-            return self._keeper.start(self._read_with_next(wanted_all))
-        return self._keeper.bridge.gather(read_pieces, wanted)
-
-    async def _read_large(self, wanted: PieceRequest) -> bytes:
-        async with self._keeper.large_reads:
-            return _sound((await self._keeper.bridge.run(read_pieces, [wanted]))[0])
-
-    async def _read_with_next(self, wanted: list[PieceRequest]) -> bytes:
-        first, *others = await self._keeper.bridge.run(read_pieces, wanted)
-        if not self._gone:
-            self._ahead = {
-                request.uid: octets
-                for request, octets in zip(wanted[1:], others, strict=True)
-                if isinstance(octets, bytes)
-            }
-        return _sound(first)
-
-    def _uids_ahead(self, request: ReadPiece) -> list[int]:
-        """The small messages behind this one, where the session reads them in order."""
-        listing = self._listing
-        if listing is None:
-            return []
-        index = bisect_left(listing.uids, request.uid)
-        in_order, self._next_index = index == self._next_index, index + 1
-        uids: list[int] = []
-        if in_order:
-            left = AHEAD_OCTETS
-            for at in range(index + 1, min(index + 1 + AHEAD_MESSAGES, len(listing))):
-                left -= listing.wire_octets[at]
-                if left < 0:
-                    break
-                uids.append(listing.uids[at])
-                self._next_index = at + 1
-        return uids
+        self._open_maildrop()
+        if self._reader is None:
+            raise RuntimeError("a message is read before the listing that names it")
+        return self._reader.read(request)
 
     # --- The end ---
 
@@ -310,7 +261,7 @@ class Visit:
         closing = CloseRequest(opened.mailbox_id, opened.lock, request.retrieved, request.deleted)
         try:
             if len(request.deleted) > MANY_DELETIONS:
-                _sound((await keeper.bridge.run(close_maildrops, [closing]))[0])
+                sound((await keeper.bridge.run(close_maildrops, [closing]))[0])
             else:
                 await keeper.bridge.gather(close_maildrops, closing)
         except LockLostError:
@@ -334,13 +285,6 @@ _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
     ReadPiece: Visit._read_piece,
     Finish: Visit._finish,
 }
-
-
-def _sound(answer: Result | Exception) -> Result:
-    """One answer of a batch: a result, or the exception that stands for it."""
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
 
 
 def _count_down(counter: Counter[int], key: int) -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.django_db
 
 
 def uids(mailbox_id: int, **how: object) -> tuple[list[int], int | None]:
-    page = page_of_messages(mailbox_id, **how)  # type: ignore[arg-type]
+    page = page_of_messages(mailbox_id, **how)
     return [message.uid for message in page.messages], page.next_before_uid
 
 

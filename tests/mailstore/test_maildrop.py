@@ -189,6 +189,14 @@ class TestClose:
         assert live_messages(mailbox.id).count() == 1
         assert in_use(mailbox).holder == living.lock
 
+    def test_of_a_session_that_lost_its_lock_marks_nothing_as_retrieved(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"one")
+        dead = opened(mailbox).lock
+        opened(mailbox, OTHER, take_from=dead)
+        (answer,) = close_maildrops([CloseRequest(mailbox.id, dead, retrieved=[1])])
+        assert isinstance(answer, LockLostError)
+        assert live_messages(mailbox.id).get().retrieved_at is None
+
     def test_twice_is_once(self, mailbox: FoundMailbox) -> None:
         fill(mailbox.id, b"one", b"two")
         session = opened(mailbox)
