@@ -9,6 +9,7 @@ output since longer than allowed is ended, in silence (RFC 1939, 3).
 
 import asyncio
 import contextlib
+import functools
 import logging
 import ssl
 from collections.abc import Callable
@@ -40,7 +41,7 @@ class Work(Protocol):
         """The result, or a future of it; a Refusal may be raised."""
 
     def leave(self) -> None:
-        """The connection is gone."""
+        """The session is over, or its connection gone; may be called again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,10 @@ class Connection(asyncio.Protocol):
         "_began",
         "_choked",
         "_due",
+        "_early",
         "_encrypted",
         "_eof",
+        "_handshaking",
         "_lost",
         "_mark",
         "_reading",
@@ -155,6 +158,8 @@ class Connection(asyncio.Protocol):
         self._choked = False  # the client does not take what was sent
         self._working = False  # a request is being carried out
         self._due = False  # the next turn has been put on the loop
+        self._handshaking = False
+        self._early = b""
         self._eof = False
         self._lost = True
         self._mark = (0, 0)
@@ -166,18 +171,18 @@ class Connection(asyncio.Protocol):
         server = self._server
         self._take_transport(transport)
         if server.draining or len(server.open) >= server.limits.max_connections:
-            self._transport.write(Refusal(SHUTDOWN if server.draining else TOO_MANY, Code.SYS_TEMP).reply)
-            self._transport.close()
+            self._turn_away()
             return
-        peer = transport.get_extra_info("peername")
-        self._session, self._work = server.welcome(Arrival(peer[0] if peer else "", self._encrypted))
+        self._session, self._work = server.welcome(Arrival(self._client, self._encrypted))
         self._lost = False
         self._began = self._since = server.loop.time()
         server.open.add(self)
         self._turn()
 
     def data_received(self, data: bytes) -> None:
-        if not self._lost:
+        if self._handshaking:
+            self._early += data  # TLS is up, the client uses it, and we have not been told yet
+        elif not self._lost:
             self._session.receive(data)
             self._turn()
 
@@ -232,6 +237,19 @@ class Connection(asyncio.Protocol):
 
     # --- Inside ---
 
+    @property
+    def _client(self) -> str:
+        """The client's address, for the log."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
+    def _turn_away(self) -> None:
+        server = self._server
+        if not server.draining:
+            logger.warning("%d connections are open, %s is refused", len(server.open), self._client)
+        self._transport.write(Refusal(SHUTDOWN if server.draining else TOO_MANY, Code.SYS_TEMP).reply)
+        self._transport.close()
+
     def _turn(self) -> None:
         """Send what the session has to say and begin the work it asks for, until it waits for something.
 
@@ -243,6 +261,7 @@ class Connection(asyncio.Protocol):
             if output := session.output():
                 sent += self._write(output)
             if session.closed:
+                self._work.leave()  # not when the client has taken the last words, which may be never
                 self._transport.close()
                 return
             if self._choked or self._working:
@@ -295,32 +314,34 @@ class Connection(asyncio.Protocol):
         """Have the request carried out; what is at hand is answered before this returns."""
         if isinstance(request, StartTls):
             self._working = True
-            self._transport.pause_reading()
-            self._answer_with(self._server.loop.create_task(self._start_tls()))
+            if not self._transport.is_closing():
+                self._transport.pause_reading()
+            self._server.loop.create_task(self._start_tls()).add_done_callback(self._tls_started)
             return
         try:
             outcome = self._work.carry_out(request)
         except Refusal as refusal:
             outcome = refusal
         except Exception:
-            logger.exception("%s failed", type(request).__name__)
+            logger.exception("%s: %s failed", self._client, type(request).__name__)
             self._session.fail()
             return
         if isinstance(outcome, asyncio.Future):
-            self._answer_with(outcome)
+            self._answer_with(request, outcome)
         else:
             self._session.answer(outcome)
 
-    def _answer_with(self, outcome: "asyncio.Future[Any]") -> None:
+    def _answer_with(self, request: Request, outcome: "asyncio.Future[Any]") -> None:
         self._working = True
-        outcome.add_done_callback(self._carried_out)
+        outcome.add_done_callback(functools.partial(self._carried_out, type(request).__name__))
 
-    def _carried_out(self, outcome: "asyncio.Future[Any]") -> None:
+    def _carried_out(self, name: str, outcome: "asyncio.Future[Any]") -> None:
         self._working = False
         error = None if outcome.cancelled() else outcome.exception()
         ours = outcome.cancelled() or (error is not None and not isinstance(error, Refusal))
         if ours:
-            logger.error("a request failed", exc_info=error)
+            # The request itself is not logged: there may be a password in it.
+            logger.error("%s: %s %s", self._client, name, "failed" if error else "was given up", exc_info=error)
         if self._lost:
             return
         if ours:
@@ -334,18 +355,26 @@ class Connection(asyncio.Protocol):
         server, transport = self._server, self._transport
         if server.tls is None:
             raise RuntimeError("TLS was begun without a certificate")
+        self._handshaking = self._encrypted = True
         try:
             upgraded = await server.loop.start_tls(
                 transport, self, server.tls, server_side=True, ssl_handshake_timeout=server.limits.login_seconds
             )
-            if upgraded is None:
+            if upgraded is None or upgraded.is_closing():
                 raise ConnectionResetError
         except OSError as error:
             transport.abort()
             self.connection_lost(error)  # the transport is the handshake's by now and does not tell us
             raise Refusal("the TLS handshake failed") from None
         self._take_transport(upgraded)
-        self._encrypted = self._reading = True
+        self._reading = True
+
+    def _tls_started(self, outcome: "asyncio.Future[None]") -> None:
+        self._handshaking = False
+        self._carried_out("StartTls", outcome)
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def _take_transport(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type

@@ -21,6 +21,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     issued.private_key_pem.write_to_path(keyfile)
     client = ssl.create_default_context()
     authority.configure_trust(client)
+    client.set_alpn_protocols(["imap", "pop3"])  # as a client would that is told neither
     return Tls(server_tls(certfile, keyfile, ["pop3"]), client, certfile, keyfile)
 
 

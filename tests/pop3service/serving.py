@@ -4,6 +4,7 @@ The loop runs in a thread, so that a test is written as a client sees it: say so
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import socket
 import ssl
@@ -47,7 +48,15 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """The result of a coroutine that runs in the loop."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
+        return self.start(coroutine).result(PATIENCE)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> "concurrent.futures.Future[Any]":
+        """Have a coroutine run in the loop."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def pause(self, seconds: float) -> None:
+        """Let the loop turn for a while."""
+        self.run(asyncio.sleep(seconds))
 
     def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         """The result of a function that is called in the loop."""
@@ -80,7 +89,7 @@ class MemoryWork:
     maildrop: MemoryMaildrop
     slow: tuple[type[Any], ...] = ()
     waiting: "list[tuple[Request, asyncio.Future[Any]]]" = field(default_factory=list)
-    left: int = 0
+    left: bool = False
 
     def carry_out(self, request: Request) -> Any:
         if isinstance(request, self.slow):
@@ -101,7 +110,7 @@ class MemoryWork:
             future.set_exception(error)
 
     def leave(self) -> None:
-        self.left += 1
+        self.left = True
 
 
 class Served:
@@ -190,7 +199,7 @@ class Client:
         self.socket.connect(("127.0.0.1", port))
         if tls:
             self.start_tls(tls)
-        self._received = b""
+        self._received = bytearray()
 
     def __enter__(self) -> "Client":
         return self
@@ -210,12 +219,10 @@ class Client:
 
     def hear_all(self) -> bytes:
         """Everything until the server closes, however it does."""
-        received = self._received
         with contextlib.suppress(ConnectionError):
             while octets := self.socket.recv(65_536):
-                received += octets
-        self._received = b""
-        return received
+                self._received += octets
+        return self._take(len(self._received))
 
     def say(self, command: str | bytes) -> bytes:
         """Send a command line; the status line of the answer."""
@@ -229,11 +236,12 @@ class Client:
         return self.hear_lines()
 
     def hear_lines(self) -> bytes:
-        if self._received.startswith(b".\r\n") or not self._received:
-            first = self._until(b"\r\n")
-            if first == b".":
-                return b""
-            self._received = first + b"\r\n" + self._received
+        """The rest of a multi-line answer, without the terminator."""
+        while not (self._received.startswith(b".\r\n") or b"\r\n.\r\n" in self._received[-70_000:]):
+            self._receive()
+        if self._received.startswith(b".\r\n"):
+            self._take(3)
+            return b""
         return self._until(b"\r\n.\r\n") + b"\r\n"
 
     def greet(self) -> "Client":
@@ -253,13 +261,21 @@ class Client:
         return self.hear_all() == b""
 
     def _until(self, end: bytes) -> bytes:
-        while end not in self._received:
-            octets = self.socket.recv(65_536)
-            if not octets:
-                raise ConnectionError(f"closed after {self._received[-100:]!r}")
-            self._received += octets
-        found, _, self._received = self._received.partition(end)
-        return found
+        while (at := self._received.find(end)) < 0:
+            self._receive()
+        found = self._take(at + len(end))
+        return found[:at]
+
+    def _receive(self) -> None:
+        octets = self.socket.recv(65_536)
+        if not octets:
+            raise ConnectionError(f"closed after {bytes(self._received[-100:])!r}")
+        self._received += octets
+
+    def _take(self, octets: int) -> bytes:
+        taken = bytes(self._received[:octets])
+        del self._received[:octets]
+        return taken
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
