@@ -7,7 +7,6 @@ domain with it (`UserManager`), on every path that makes users.
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.db import models, transaction
@@ -17,6 +16,8 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import normal_address, validate_domain_name, validate_local_part
 from accounts.networks import validate_network
+from accounts.passwords import prepare_password
+from accounts.scram import belong_to, make_verifiers
 
 
 class UserManager(DjangoUserManager["User"]):
@@ -26,9 +27,8 @@ class UserManager(DjangoUserManager["User"]):
         """Store the user and its mailbox in one transaction (called by create_user and create_superuser)."""
         if not username:
             raise ValueError("a user needs a name")
-        user = self.model(
-            username=username.lower(), email=self.normalize_email(email), password=make_password(password)
-        )
+        user = self.model(username=username.lower(), email=self.normalize_email(email))
+        user.set_password(password)
         for name, value in extra_fields.items():
             setattr(user, name, value)
         with transaction.atomic(using=self._db):
@@ -58,9 +58,39 @@ class User(AbstractUser):
 
     objects: ClassVar[UserManager] = UserManager()
 
+    #: A password that was set and not saved yet, with its hash. Its verifiers wait until then: Django also sets
+    #: passwords on users that are never saved, for their cost alone.
+    _unsaved_password: tuple[str, str] | None = None
+
     def clean(self) -> None:
         super().clean()
         self.username = self.username.lower()
+
+    def set_password(self, raw_password: str | None) -> None:
+        """Hash a password; `save` keeps it, with its SCRAM verifiers. None: no password opens."""
+        prepared = None if raw_password is None else prepare_password(raw_password)
+        super().set_password(prepared)
+        self._unsaved_password = None if prepared is None else (prepared, self.password)
+
+    def check_password(self, raw_password: str | None) -> bool:
+        return super().check_password(None if raw_password is None else prepare_password(raw_password))
+
+    def make_verifiers(self) -> None:
+        """Bring the SCRAM verifiers in line with the password hash; `save` does it, bulk writes have to."""
+        if self._unsaved_password is not None:
+            password, encoded = self._unsaved_password
+            self._unsaved_password = None
+            self.scram = make_verifiers(password, encoded)
+        if not belong_to(self.scram, self.password):
+            self.scram = ""
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        fields = kwargs.get("update_fields")
+        if fields is None or "password" in fields:
+            self.make_verifiers()
+            if fields is not None:
+                kwargs["update_fields"] = {*fields, "scram"}
+        super().save(*args, **kwargs)
 
     def add_default_mailbox(self) -> "Mailbox | None":
         """Give the user a mailbox in the default domain; None where there is no default domain yet."""

@@ -10,12 +10,24 @@ import hmac
 import secrets
 import threading
 import time
+import unicodedata
 from collections import OrderedDict
 
 from django.contrib.auth.hashers import check_password, make_password
 
 #: Verified credentials remembered by one process; the oldest goes first.
 REMEMBERED = 100_000
+
+
+def prepare_password(password: str) -> str:
+    """A password as it is hashed: the same for all ways to type it (RFC 8265, 4.2.2, rules 2 and 4).
+
+    What OpaqueString would forbid is let be: a password that was set somewhere else opens still.
+    """
+    if password.isascii():
+        return password
+    spaced = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in password)
+    return unicodedata.normalize("NFC", spaced)
 
 
 class PasswordChecker:

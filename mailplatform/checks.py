@@ -15,6 +15,9 @@ from django.core.checks import CheckMessage, Error, Warning
 LEAST_IDLE_SECONDS = 600
 #: A worker beats every two seconds; a late beat must not cost it its locks.
 LEAST_DEAD_SECONDS = 10
+#: What scramp serves without channel binding; RFC 5802, 5.1: "at least 4096".
+SCRAM_MECHANISMS = {"SCRAM-SHA-1", "SCRAM-SHA-256"}
+SCRAM_ITERATIONS = range(4096, 1_000_001)
 
 # An underscore is no part of a host name, but machines are called so, and nothing fails on it.
 _HOST_NAME = re.compile(r"\w([\w-]*\w)?(\.\w([\w-]*\w)?)*", re.ASCII)
@@ -35,7 +38,7 @@ _NOT_NEGATIVE = (
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """All that is wrong with the settings."""
-    return [*_numbers(), *_timers(), *_networks(), *_host_name()]
+    return [*_numbers(), *_timers(), *_networks(), *_host_name(), *_scram()]
 
 
 def _numbers() -> Iterator[CheckMessage]:
@@ -85,4 +88,19 @@ def _host_name() -> Iterator[CheckMessage]:
             f"MAIL_HOSTNAME: {settings.MAIL_HOSTNAME!r} is not a host name.",
             hint="Set the name by which other mail servers know this host, such as mail.example.org.",
             id="mailplatform.E005",
+        )
+
+
+def _scram() -> Iterator[CheckMessage]:
+    if unknown := set(settings.SCRAM_MECHANISMS) - SCRAM_MECHANISMS:
+        yield Error(
+            f"SCRAM_MECHANISMS: {', '.join(sorted(unknown))} cannot be served.",
+            hint=f"Choose among {', '.join(sorted(SCRAM_MECHANISMS))}; none is possible too.",
+            id="mailplatform.E006",
+        )
+    if settings.SCRAM_ITERATIONS not in SCRAM_ITERATIONS:
+        yield Error(
+            f"SCRAM_ITERATIONS is not between {SCRAM_ITERATIONS[0]} and {SCRAM_ITERATIONS[-1]}.",
+            hint="RFC 5802, 5.1 requires 4096 at least; every client has to do the work at each login.",
+            id="mailplatform.E007",
         )

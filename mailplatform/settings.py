@@ -74,8 +74,15 @@ POP3_LOGIN_DELAY_SECONDS = env.int("POP3_LOGIN_DELAY_SECONDS", 0)
 POP3_MAX_CONNECTIONS = env.int("POP3_MAX_CONNECTIONS", 20_000)
 #: Seconds without a heartbeat after which a worker counts as dead and its maildrop locks as free.
 POP3_WORKER_DEAD_SECONDS = env.int("POP3_WORKER_DEAD_SECONDS", 20)
+
+# --- Logins ------------------------------------------------------------------------------------------------
+
 #: Seconds a verified password is remembered by a process, under a keyed digest; 0 switches the memory off.
 CREDENTIAL_CACHE_SECONDS = env.int("CREDENTIAL_CACHE_SECONDS", 300)
+#: SCRAM mechanisms that verifiers are kept for; none: the database then holds the slow password hashes alone.
+SCRAM_MECHANISMS = env.list("SCRAM_MECHANISMS", default=["SCRAM-SHA-256", "SCRAM-SHA-1"])
+#: Rounds of hashing that a verifier, and so a client's login by SCRAM, takes (RFC 5802, 5.1).
+SCRAM_ITERATIONS = env.int("SCRAM_ITERATIONS", 10_000)
 
 # --- SMTP and LMTP -----------------------------------------------------------------------------------------
 

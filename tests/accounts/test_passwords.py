@@ -7,7 +7,7 @@ from django.contrib.auth.hashers import make_password
 from django.test import override_settings
 
 from accounts import passwords
-from accounts.passwords import PasswordChecker
+from accounts.passwords import PasswordChecker, prepare_password
 
 ENCODED = make_password("right")
 
@@ -62,3 +62,19 @@ def test_argon2_is_used_first_and_within_bounds() -> None:
 def test_a_hash_that_is_none_is_no_password() -> None:
     with override_settings(PASSWORD_HASHERS=["accounts.hashers.Argon2Hasher"]):
         assert not PasswordChecker(60).verify("!unusable", "right")
+
+
+@pytest.mark.parametrize(
+    ("typed", "prepared"),
+    [
+        (" pass word ", " pass word "),
+        ("caf\u0065\u0301", "caf\u00e9"),
+        ("a\u00a0b\u3000c", "a b c"),
+        ("\uff41", "\uff41"),
+        ("\u0007", "\u0007"),
+    ],
+)
+def test_a_password_is_the_same_however_its_signs_are_composed(typed: str, prepared: str) -> None:
+    """RFC 8265, 4.2.2: NFC and one kind of blank, while width and case are kept."""
+    assert prepare_password(typed) == prepared
+    assert prepare_password(prepared) == prepared
