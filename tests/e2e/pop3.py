@@ -11,12 +11,26 @@ from tests.e2e.running import PASSWORD
 class Pop3:
     """One connection. Where the server has gone, whatever is asked raises OSError."""
 
-    def __init__(self, port: int, *, timeout: float = 30, tls: ssl.SSLContext | None = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+    def __init__(
+        self, port: int, *, timeout: float = 30, tls: ssl.SSLContext | None = None, receive_octets: int = 0
+    ) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(timeout)
+        if receive_octets:  # what the kernel takes in for a client that does not read
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_octets)
+        try:
+            self.socket.connect(("127.0.0.1", port))
+        except OSError:
+            self.socket.close()
+            raise
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         self._stream = self.socket.makefile("rb")
-        self.greeting = self.line()
+        try:
+            self.greeting = self.line()
+        except OSError:
+            self.close()
+            raise
 
     def send(self, command: str) -> None:
         self.socket.sendall(command.encode() + b"\r\n")
@@ -27,6 +41,16 @@ class Pop3:
         if not line.endswith(b"\n"):
             raise ConnectionResetError(f"the server hung up after {line!r}")
         return line[:-2]
+
+    def rest(self) -> bytes:
+        """Everything that comes until the server has gone."""
+        octets = b""
+        try:
+            while part := self._stream.read1(1 << 18):
+                octets += part
+        except OSError:
+            pass
+        return octets
 
     def ask(self, command: str) -> bytes:
         """The one line that the server answers."""

@@ -70,6 +70,11 @@ class Server:
             self.process.wait()
             raise
 
+    def workers(self) -> set[int]:
+        """The process ids of its workers."""
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return {int(pid) for pid in listed.split()}
+
     def wait_for(self, answers: Callable[[], bool], *, seconds: float = START_SECONDS) -> None:
         """Wait until `answers` holds; an AssertionError with the server's output where it ends before."""
         wait_until(lambda: self.process.poll() is not None or answers(), seconds=seconds, what=f"{self.name} answers")
