@@ -76,6 +76,7 @@ class Body:
         self._encoder = WireEncoder()
         self._spool = SpooledTemporaryFile(max_size=SPOOL_OCTETS)
         self._head = bytearray()
+        self._fields: EnvelopeFields | None = None
 
     def write(self, chunk: bytes) -> None:
         """Take the next octets of the message, with line ends of any kind."""
@@ -98,7 +99,10 @@ class Body:
         return self._encoder.header_octets
 
     def envelope_fields(self) -> EnvelopeFields:
-        return read_envelope(bytes(self._head[: self._encoder.header_octets]))
+        """What the header says; to be asked for when the message has ended."""
+        if self._fields is None:
+            self._fields = read_envelope(bytes(self._head[: self._encoder.header_octets]))
+        return self._fields
 
     def pieces(self, top: bytes = b"") -> Iterator[bytes]:
         """The wire form with `top` before it, in pieces of PIECE_OCTETS, the last one shorter."""

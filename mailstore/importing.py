@@ -23,6 +23,10 @@ _BATCH_OCTETS = 8 * 1024 * 1024
 _RECEIVED = re.compile(rb"^Received[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
 
 
+class EmptyMessageError(ValueError):
+    """There is nothing in it, not one octet: a file that was cut off, or never written."""
+
+
 class Importer:
     """Stores messages in one mailbox, in the order they come. Close it with `flush`, or use it as a context manager.
 
@@ -39,11 +43,15 @@ class Importer:
         self._octets = 0
 
     def add(self, message: FoundMessage) -> None:
-        """Read a message, and store it now or with those that follow. Raises OSError where it cannot be read."""
+        """Read a message, and store it now or with those that follow. Raises OSError, EmptyMessageError."""
         body = Body()
+        empty = True
         try:
             for chunk in message.chunks:
                 body.write(chunk)
+                empty = empty and not chunk
+            if empty:
+                raise EmptyMessageError("is empty")
             body.finish()
         except BaseException:
             body.close()

@@ -11,6 +11,7 @@ at once and does not know mboxrd, hence this module. The rules (RFC 4155 describ
   "From " as ">From " and leaves all others alone: ">From " is read back as "From ", nearly always rightly.
 """
 
+import errno
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -121,6 +122,7 @@ class _Reader:
         self._unquoter = mboxo_unquoter if mboxo else mboxrd_unquoter
         self._next: tuple[str, datetime | None] | None = None  # the From_ line of the message that comes next
         self._dated = False
+        self._broken_off = False  # reading failed in the middle of a message
 
     def messages(self) -> Iterator[MboxMessage]:
         line = self._file.readline(READ_OCTETS)
@@ -137,11 +139,15 @@ class _Reader:
             yield MboxMessage(sender, received_at, chunks)
             for _ in chunks:
                 pass  # what the caller has left of it
+            if self._broken_off:
+                raise OSError(errno.EIO, "the messages behind this one could not be read")
 
     def _unquoted(self) -> Iterator[bytes]:
         unquoter = self._unquoter()
+        self._broken_off = True
         for block in self._blocks():
             yield unquoter.feed(block)
+        self._broken_off = False
         yield unquoter.finish()
 
     def _blocks(self) -> Iterator[bytes]:

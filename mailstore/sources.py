@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from io import BufferedReader
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -60,6 +62,15 @@ def read_source(path: Path, *, mboxo: bool = False) -> Iterator[FoundMessage]:
             yield FoundMessage(printable(path), read_chunks(file), changed_at=changed_at)
 
 
+def read_stream(file: BinaryIO) -> Iterator[FoundMessage]:
+    """The one message of standard input. Raises OSError; UnknownFormatError where it is an mbox."""
+    chunks = read_chunks(file)
+    first = next(chunks, b"")
+    if first.startswith(mbox.FROM):
+        raise UnknownFormatError("is an mbox, and not one message: name its file")
+    yield FoundMessage("standard input", chain([first], chunks))
+
+
 def read_chunks(file: BinaryIO) -> Iterator[bytes]:
     """What is left of a file, in parts of bounded size."""
     while chunk := file.read(mbox.READ_OCTETS):
@@ -94,12 +105,12 @@ def _read_maildir_message(message: maildirs.MaildirMessage) -> Iterator[bytes]:
         yield from read_chunks(file)
 
 
-def _is_mbox(path: Path, file: BinaryIO) -> bool:
+def _is_mbox(path: Path, file: BufferedReader) -> bool:
     """Whether it is an mbox or a message, without taking anything from the stream. Raises UnknownFormatError."""
     suffix = path.suffix.lower()
     if suffix in _MESSAGE_SUFFIXES or suffix in _MBOX_SUFFIXES:
         return suffix in _MBOX_SUFFIXES
-    beginning = file.peek(mbox.READ_OCTETS)  # type: ignore[attr-defined]
+    beginning = file.peek(mbox.READ_OCTETS)
     if not beginning or beginning.startswith(mbox.FROM):
         return True  # an empty file is an mbox without messages
     if _HEADER_FIELD.match(beginning):

@@ -43,7 +43,7 @@ def pop3(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Server
     """A server with one mailbox for each client, mode and origin, and all messages in each of them."""
     folder = tmp_path_factory.mktemp("messages")
     for number, message in enumerate(all_messages().values()):
-        (folder / f"{number:04}.eml").write_bytes(message)
+        (folder / f"{number:04}.eml").write_bytes(message or b"\n")  # a file of no octets is no message
     platform.manage("shell", "-c", _LOAD.format(domain=DOMAIN, password=PASSWORD, folder=folder, **MAILBOXES))
     _send(platform.start_smtp().ports, [f"{name}@{DOMAIN}" for name in MAILBOXES["received"]])
     return platform.start_pop3()

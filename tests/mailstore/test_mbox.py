@@ -1,5 +1,6 @@
 """The mbox format: where messages begin, quoting both ways, streams of any chunks."""
 
+import errno
 import io
 import itertools
 import re
@@ -116,6 +117,25 @@ def test_a_line_of_any_length_is_read_in_bounded_chunks() -> None:
     (sizes,) = [[len(chunk) for chunk in message.chunks] for message in mbox.read_mbox(file)]
     assert sum(sizes) == 10_000_000 + len(b"A: 1\n\n")
     assert max(sizes) <= 2 * mbox.READ_OCTETS
+
+
+def test_a_file_that_cannot_be_read_to_its_end_is_an_error_after_what_could() -> None:
+    """Both for the message in which it breaks off, and for those behind it, of which nothing is known."""
+
+    class Failing(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            line = super().readline(size)
+            if line == b"three\n":
+                raise OSError(errno.EIO, "Input/output error")
+            return line
+
+    file = Failing(FROM_LINE + b"A: 1\n\n\n" + FROM_LINE + b"A: 2\n\ntwo\nthree\n\n" + FROM_LINE)
+    messages = mbox.read_mbox(file)
+    assert b"".join(next(messages).chunks) == b"A: 1\n\n"
+    with pytest.raises(OSError, match="Input/output"):
+        list(next(messages).chunks)
+    with pytest.raises(OSError, match="behind this one"):
+        next(messages)
 
 
 # --- From_ lines ---------------------------------------------------------------------------------------------

@@ -10,7 +10,15 @@ import pytest
 
 from mailstore.maildirs import NotAMaildirError
 from mailstore.mbox import READ_OCTETS, NotAnMboxError
-from mailstore.sources import SOURCE_ERRORS, UnknownFormatError, count_octets, printable, read_chunks, read_source
+from mailstore.sources import (
+    SOURCE_ERRORS,
+    UnknownFormatError,
+    count_octets,
+    printable,
+    read_chunks,
+    read_source,
+    read_stream,
+)
 
 FROM_LINE = b"From jules@maison.mrs Thu Apr  3 15:45:22 2014\n"
 MBOX = FROM_LINE + b"A: 1\n\n>From me\n\n" + FROM_LINE + b"A: 2\n\ntwo\n\n"
@@ -109,6 +117,18 @@ class TestAMaildir:
     def test_of_another_folder_nothing_is_read(self, tmp_path: Path) -> None:
         with pytest.raises(NotAMaildirError):
             read(tmp_path)
+
+
+class TestAStream:
+    def test_is_one_message_as_it_comes(self) -> None:
+        octets = b"A: 1\n\n" + b"x" * READ_OCTETS
+        ((name, chunks),) = [(message.name, list(message.chunks)) for message in read_stream(io.BytesIO(octets))]
+        assert (name, b"".join(chunks)) == ("standard input", octets)
+        assert [b"".join(message.chunks) for message in read_stream(io.BytesIO(b""))] == [b""]
+
+    def test_that_is_an_mbox_is_refused(self) -> None:
+        with pytest.raises(UnknownFormatError, match="is an mbox"):
+            next(read_stream(io.BytesIO(MBOX)))
 
 
 def test_chunks_are_of_bounded_size() -> None:

@@ -9,11 +9,13 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
-from accounts.lookup import find_mailboxes
-from mailstore.importing import Importer
+from accounts.lookup import FoundMailbox, find_mailboxes
+from mailstore.importing import EmptyMessageError, Importer
+from mailstore.maildirs import list_folders_beside
 from mailstore.progress import Watch, watch
+from mailstore.quota import RoomRequest, have_room
 from mailstore.rows import MailboxGoneError
-from mailstore.sources import SOURCE_ERRORS, FoundMessage, count_octets, printable, read_chunks, read_source
+from mailstore.sources import SOURCE_ERRORS, FoundMessage, count_octets, printable, read_source, read_stream
 
 _STDIN = "-"
 
@@ -46,19 +48,27 @@ class Command(BaseCommand):
             raise CommandError("standard input is one message: name it once")
         (mailbox,) = find_mailboxes([options["address"]])
         if mailbox is None:
-            raise CommandError(f"no such mailbox: {options['address']}")
+            raise CommandError(f"no such mailbox: {options['address']}; add it with addaccount, or in admin")
         importer = Importer(mailbox_id=mailbox.id, skip_duplicates=options["skip_duplicates"])
         try:
             failed = self._import(importer, options["paths"], mboxo=options["mbox_format"] == "mboxo")
         except MailboxGoneError as error:
             raise CommandError(f"{mailbox.address} was removed") from error
         except DatabaseError as error:
-            raise CommandError(f"the database failed: {error}; {_summary(importer)}") from error
+            raise CommandError(f"the database failed: {error}; {_so_far(importer)}") from error
         except KeyboardInterrupt as error:
-            raise CommandError(f"interrupted; {_summary(importer)}", returncode=130) from error
+            raise CommandError(f"interrupted; {_so_far(importer)}", returncode=130) from error
         self.stdout.write(f"{mailbox.address}: {_summary(importer)}")
+        self._say_if_full(mailbox)
         if failed:
             raise CommandError(f"{failed} could not be imported")
+
+    def _say_if_full(self, mailbox: FoundMailbox) -> None:
+        """Imported mail is stored whatever the quota; what comes in afterwards is not."""
+        if not have_room([RoomRequest(mailbox, 0)])[0]:
+            self.stderr.write(
+                f"{mailbox.address} has no room left in its quota: it takes no more mail until that is changed"
+            )
 
     def _import(self, importer: Importer, paths: list[str], *, mboxo: bool) -> int:
         """Import all that can be read; answers how many files and messages could not."""
@@ -74,22 +84,32 @@ class Command(BaseCommand):
 
 def _import_source(importer: Importer, path: str, bar: Watch, *, mboxo: bool) -> int:
     """Import one file or folder; answers how many failures it met."""
-    failed = 0
+    found = failed = 0
+    name = "standard input" if path == _STDIN else printable(path)
     try:
-        for message in _stdin() if path == _STDIN else read_source(Path(path), mboxo=mboxo):
+        for message in read_stream(sys.stdin.buffer) if path == _STDIN else read_source(Path(path), mboxo=mboxo):
+            found += 1
             try:
                 importer.add(replace(message, chunks=bar.counted(message.chunks)))
-            except OSError as error:
-                bar.say(f"{message.name}: {error.strerror or error}; skipped")
+            except (OSError, EmptyMessageError) as error:
+                bar.say(f"{message.name}: {_reason(error)}; skipped")
                 failed += 1
+        if not found:
+            bar.say(f"{name}: there is no message in it")
     except SOURCE_ERRORS as error:
-        bar.say(f"{printable(path)}: {getattr(error, 'strerror', None) or error}; skipped")
+        bar.say(f"{name}: {_reason(error)}; skipped")
         failed += 1
+    if folders := list_folders_beside(Path(path)):
+        bar.say(f"{name}: not imported are the folders in it, to be named one by one: {printable(', '.join(folders))}")
     return failed
 
 
-def _stdin() -> Iterator[FoundMessage]:
-    yield FoundMessage("standard input", read_chunks(sys.stdin.buffer))
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _so_far(importer: Importer) -> str:
+    return f"{_summary(importer)} so far; run it again with --skip-duplicates to go on"
 
 
 def _summary(importer: Importer) -> str:
