@@ -1,6 +1,5 @@
 #!/bin/sh
-# certbot's deploy hook: gives the mail servers the renewed certificate. Install it as
-# /etc/letsencrypt/renewal-hooks/deploy/mailplatform; certbot sets RENEWED_LINEAGE.
+# certbot's --deploy-hook: gives the mail servers a new certificate; certbot sets RENEWED_LINEAGE.
 set -eu
 umask 077
 for name in fullchain.pem privkey.pem; do
