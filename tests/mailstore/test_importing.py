@@ -38,6 +38,12 @@ def put(mailbox: FoundMailbox, *messages: bytes, skip_duplicates: bool = False) 
     return importer
 
 
+def add_all(importer: Importer, *messages: FoundMessage) -> None:
+    with importer:
+        for message in messages:
+            importer.add(message)
+
+
 def contents(mailbox: FoundMailbox) -> list[bytes]:
     return [stored(mailbox.id, row.uid) for row in live_messages(mailbox.id).order_by("uid")]
 
@@ -146,9 +152,9 @@ class TestBatches:
             yield b"A: 7"
             raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt), Importer(mailbox_id=mailbox.id) as importer:
-            [importer.add(found(message)) for message in messages[:7]]
-            importer.add(FoundMessage("x", interrupted()))
+        importer = Importer(mailbox_id=mailbox.id)
+        with pytest.raises(KeyboardInterrupt):
+            add_all(importer, *map(found, messages[:7]), FoundMessage("x", interrupted()))
         assert contents(mailbox) == messages[:6]
         assert importer.imported == 6
         assert_counters_fit(mailbox.id)
@@ -163,10 +169,12 @@ class TestBatches:
         def fail(**_: object) -> list[int]:
             raise DatabaseError("away")
 
-        with pytest.raises(DatabaseError), Importer(mailbox_id=mailbox.id) as importer:
-            [importer.add(found(b"x")) for _ in range(3)]
-            monkeypatch.setattr(importing, "append_many", fail)
-            [importer.add(found(b"y")) for _ in range(3)]
+        importer = Importer(mailbox_id=mailbox.id)
+        for _ in range(3):
+            importer.add(found(b"x"))
+        monkeypatch.setattr(importing, "append_many", fail)
+        with pytest.raises(DatabaseError):
+            add_all(importer, found(b"y"))
         assert importer.imported == live_messages(mailbox.id).count() == 3
 
 

@@ -1,7 +1,6 @@
 """`importmail ADDRESS PATH...`: take messages over from files, mboxes and Maildirs."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from mailstore.maildirs import list_folders_beside
 from mailstore.progress import Watch, watch
 from mailstore.quota import RoomRequest, have_room
 from mailstore.rows import MailboxGoneError
-from mailstore.sources import SOURCE_ERRORS, FoundMessage, count_octets, printable, read_source, read_stream
+from mailstore.sources import SOURCE_ERRORS, count_octets, printable, read_source, read_stream
 
 _STDIN = "-"
 
