@@ -63,17 +63,19 @@ class Importer:
             self.flush()
 
     def flush(self) -> None:
-        """Store what is waiting."""
+        """Store what is waiting; where that fails it is dropped."""
         batch = self._batch
-        if self._known:
-            new = set(self._known.only_new(item.body for item in batch))
-            batch = [item for item in batch if item.body in new]
-        uids = append_many(mailbox_id=self._mailbox_id, imports=batch) if batch else []
-        if self._known:
-            self._known.stored(uids)
-        self.imported += len(batch)
-        self.duplicates += len(self._batch) - len(batch)
-        self._drop_batch()
+        try:
+            if self._known:
+                new = set(self._known.only_new(item.body for item in batch))
+                batch = [item for item in batch if item.body in new]
+            uids = append_many(mailbox_id=self._mailbox_id, imports=batch) if batch else []
+            if self._known:
+                self._known.stored(uids)
+            self.imported += len(batch)
+            self.duplicates += len(self._batch) - len(batch)
+        finally:
+            self._drop_batch()
 
     def _drop_batch(self) -> None:
         for item in self._batch:
