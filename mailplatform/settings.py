@@ -109,7 +109,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     _database["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
 else:
     # Parameters apart from the statement: then octets can come as they are, not as hexadecimal text.
-    _database["OPTIONS"] = {"server_side_binding": True}
+    _database["OPTIONS"] = {**_database.get("OPTIONS", {}), "server_side_binding": True}
     _database["CONN_HEALTH_CHECKS"] = True
     _database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", 60)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

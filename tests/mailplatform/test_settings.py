@@ -1,0 +1,51 @@
+"""The settings as another process reads them from its environment."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def read(expression: str, var: Path, **environment: str) -> Any:
+    """What an expression about `settings` is in a process of its own."""
+    command = f"import json; from mailplatform import settings; print(json.dumps({expression}))"
+    run = subprocess.run(
+        [sys.executable, "-c", command],
+        cwd=ROOT,
+        env=os.environ | {"VAR_DIR": str(var)} | environment,
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(run.stdout)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ("", {}),
+        (
+            "?sslmode=verify-full&sslrootcert=/etc/db.pem",
+            {"sslmode": "verify-full", "sslrootcert": "/etc/db.pem"},
+        ),
+    ],
+)
+def test_options_of_the_database_url_reach_the_database(options: str, wanted: dict[str, str], tmp_path: Path) -> None:
+    url = f"postgres://mail:secret@db.example.org/mail{options}"
+    found = read("settings.DATABASES['default']['OPTIONS']", tmp_path, DATABASE_URL=url)
+    assert wanted.items() <= found.items()
+    assert found["server_side_binding"] is True
+
+
+def test_the_secret_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
+    first = read("settings.SECRET_KEY", tmp_path, SECRET_KEY="")
+    assert len(first) > 50
+    assert read("settings.SECRET_KEY", tmp_path, SECRET_KEY="") == first
+    assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
+    assert read("settings.SECRET_KEY", tmp_path, SECRET_KEY="another") == "another"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret_key", "static"]
