@@ -1,18 +1,18 @@
 """Admin pages of mailboxes: the list from kept counters, and one mailbox.
 
-The list is one query with its counters and the state of its locks joined in, whatever is stored behind it.
+A page of the list is one query with its counters joined in and one for the workers that hold its locks, whatever is
+stored behind it.
 """
 
-from collections.abc import Iterable
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import DateTimeField, Exists, ExpressionWrapper, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import F, Q, QuerySet, Value
+from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import URLPattern, reverse
 from django.utils.html import format_html
@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+from unfold.views import ChangeList
 
 from accounts import services
 from accounts.models import Mailbox, default_quota_octets
@@ -30,19 +31,36 @@ from mailplatform.admin.log import log_many
 from mailplatform.admin.messages import message_urls
 from mailplatform.admin.octets import OctetsField, human
 from mailstore.removal import remove_mailboxes
-from pop3service.models import Worker
+from pop3service.workers import are_dead
+
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def open_in_a_living_worker() -> Exists:
-    """Whether the worker that holds a mailbox's lock still beats, by the database's clock.
+def mark_open(mailboxes: Sequence[Any]) -> None:
+    """Give each mailbox an `is_open`: whether a session holds it, judged as a login judges it.
 
     A lock whose worker died is still in its row until the next login takes it over; it keeps nobody out, so no
     page shows it as open.
     """
-    oldest_beat = ExpressionWrapper(
-        Now() - timedelta(seconds=settings.POP3_WORKER_DEAD_SECONDS), output_field=DateTimeField()
-    )
-    return Exists(Worker.objects.filter(pk=OuterRef("maildrop__lock_worker"), beat_at__gt=oldest_beat))
+    holders = {mailbox.pk: drop.lock_worker for mailbox in mailboxes if (drop := maildrop_of(mailbox))}
+    workers = sorted({worker for worker in holders.values() if worker is not None})
+    living = {worker for worker, dead in zip(workers, are_dead(workers), strict=True) if not dead} if workers else set()
+    for mailbox in mailboxes:
+        mailbox.is_open = holders.get(mailbox.pk) in living
+
+
+def _kept(column: str, none: Value) -> Coalesce:
+    """A counter to sort by, in which a mailbox that was never used is the least on every database."""
+    return Coalesce(f"maildrop__{column}", none)
+
+
+class MailboxList(ChangeList):
+    """The list, which knows of each mailbox on the page whether it is open."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list: list[Mailbox] = list(self.result_list)  # no other query may load the rows again
+        mark_open(self.result_list)
 
 
 class QuotaFilter(DropdownFilter):
@@ -86,15 +104,14 @@ class MailboxAdmin(ModelAdmin):
 
     form = MailboxForm
     list_display = ["address", "owner", "message_count", "size", "quota", "last_login", "state"]
-    list_select_related = ["user", "domain", "maildrop"]
     list_filter = [
         ("domain", AutocompleteSelectFilter),
         "is_active",
         QuotaFilter,
     ]
     list_filter_submit = True
-    search_fields = ["address", "user__username"]
-    search_help_text = gettext_lazy("Search by address or user")
+    search_fields = ["address", "user__username", "user__first_name", "user__last_name"]
+    search_help_text = gettext_lazy("Search by address or name")
     autocomplete_fields = ["user", "domain"]
     actions = ["activate", "suspend"]
     ordering = ["address"]
@@ -119,7 +136,16 @@ class MailboxAdmin(ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Mailbox]:
         queryset: QuerySet[Mailbox] = super().get_queryset(request)
-        return queryset.select_related("maildrop").annotate(is_open=open_in_a_living_worker())
+        return queryset.select_related("user", "domain", "maildrop")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MailboxList]:
+        return MailboxList
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Mailbox | None:
+        mailbox: Mailbox | None = super().get_object(request, object_id, from_field)
+        if mailbox is not None:
+            mark_open([mailbox])
+        return mailbox
 
     def get_urls(self) -> list[URLPattern]:
         urls: list[URLPattern] = super().get_urls()
@@ -137,12 +163,12 @@ class MailboxAdmin(ModelAdmin):
         url = reverse("admin:accounts_user_change", args=[mailbox.user_id])
         return format_html('<a href="{}">{}</a>', url, mailbox.user.username)
 
-    @admin.display(description=gettext_lazy("messages"), ordering="maildrop__message_count")
+    @admin.display(description=gettext_lazy("messages"), ordering=_kept("message_count", Value(0)))
     def message_count(self, mailbox: Mailbox) -> SafeString:
         url = reverse("admin:accounts_mailbox_messages", args=[mailbox.pk])
         return format_html('<a href="{}">{}</a>', url, held_by(mailbox)[0])
 
-    @admin.display(description=gettext_lazy("size"), ordering="maildrop__octets")
+    @admin.display(description=gettext_lazy("size"), ordering=_kept("octets", Value(0)))
     def size(self, mailbox: Mailbox) -> str:
         return human(held_by(mailbox)[1])
 
@@ -150,7 +176,7 @@ class MailboxAdmin(ModelAdmin):
     def quota(self, mailbox: Mailbox) -> SafeString:
         return quota_bar(mailbox)
 
-    @admin.display(description=gettext_lazy("last login"), ordering="maildrop__opened_at")
+    @admin.display(description=gettext_lazy("last login"), ordering=_kept("opened_at", Value(_NEVER)))
     def last_login(self, mailbox: Mailbox) -> SafeString:
         drop = maildrop_of(mailbox)
         return moment_cell(drop.opened_at if drop else None)
