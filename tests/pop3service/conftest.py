@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from mailplatform.processes import server_tls
-from tests.pop3service.serving import LoopThread, MemoryServed, Tls, loop_thread
+from tests.pop3service.serving import DatabaseServed, LoopThread, MemoryServed, Outage, Tls, loop_thread
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +45,25 @@ def serve(thread: LoopThread) -> Iterator[Callable[..., MemoryServed]]:
         served.close()
         assert served.open() == 0
     assert thread.errors == []
+
+
+@pytest.fixture
+def serve_mailboxes(transactional_db: None, thread: LoopThread) -> Iterator[Callable[..., DatabaseServed]]:
+    """Serve the mailboxes of the database with a worker, or with several; a lock that is held at the end is an error."""
+    running: list[DatabaseServed] = []
+
+    def serve(**options: Any) -> DatabaseServed:
+        running.append(DatabaseServed(thread, **options))
+        return running[-1]
+
+    yield serve
+    for served in running:
+        served.close()
+        assert not served.keeper.held
+        assert not served.keeper.opening
+    assert thread.errors == []
+
+
+@pytest.fixture
+def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
+    return Outage(monkeypatch)

@@ -9,16 +9,25 @@ import contextlib
 import socket
 import ssl
 import threading
+import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvloop
+from django.db import OperationalError
+from django.db.backends.utils import CursorWrapper
 
+from accounts.passwords import PasswordChecker
+from mailplatform.bridge import Bridge
+from pop3service import workers
+from pop3service.access import Keeper
 from pop3service.protocol import Session
 from pop3service.server import Arrival, Connections, Limits, Work
 from pop3service.states import Channel, Finish, Refusal, Request
+from pop3service.worker import Reception
 from tests.pop3service.memory import LOGIN, PASSWORD, MemoryMaildrop
 
 #: Seconds after which a test has waited too long.
@@ -185,6 +194,46 @@ class MemoryServed(Served):
     @property
     def finished(self) -> Finish | None:
         return self.work.maildrop.finished
+
+
+class DatabaseServed(Served):
+    """Serves the mailboxes of the test's database, as one worker does: two of these are two workers."""
+
+    def __init__(self, thread: LoopThread, *, limits: Limits | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self.worker, self.arbiter = uuid.uuid4(), uuid.uuid4()
+        workers.register(worker=self.worker, arbiter=self.arbiter)
+        self.checker = PasswordChecker(300)
+        self.bridge: Bridge = thread.call(Bridge)
+        self.keeper: Keeper = thread.call(Keeper, bridge=self.bridge, checker=self.checker, worker=self.worker)
+        super().__init__(thread, Reception(self.keeper, starttls=tls is not None), limits=limits, tls=tls)
+
+    def close(self) -> None:
+        super().close()
+        self.thread.run(self.keeper.close())
+        self.thread.run(self.bridge.close())
+
+
+class Outage:
+    """The database can be taken away from every thread, and given back."""
+
+    DETAIL = "no route to 10.9.8.7"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lasts = False
+        execute = CursorWrapper.execute
+
+        def fail_or_execute(cursor: CursorWrapper, *arguments: Any) -> Any:
+            if self.lasts:
+                raise OperationalError(self.DETAIL)
+            return execute(cursor, *arguments)
+
+        monkeypatch.setattr(CursorWrapper, "execute", fail_or_execute)
+
+    def __enter__(self) -> None:
+        self.lasts = True
+
+    def __exit__(self, *_: object) -> None:
+        self.lasts = False
 
 
 class Client:
