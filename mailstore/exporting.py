@@ -26,6 +26,7 @@ from mailstore.wire import unstuff
 #: Messages and octets read with one query; a longer message is read piece by piece.
 _BATCH_MESSAGES = 500
 _BATCH_OCTETS = 4 * 1024 * 1024
+_TAKEN = "exists already: name another"
 #: Where final delivery has put the reverse-path (RFC 5321, 4.4).
 _RETURN_PATH = re.compile(rb"Return-Path:[ \t]*<([^>\r\n]*)>", re.IGNORECASE)
 
@@ -55,7 +56,7 @@ def export_mbox(*, mailbox_id: int, out: Path, progress: Progress = lambda octet
 
     Raises OSError (FileExistsError where `out` exists and is not empty), mailstore.contents.ContentMissingError.
     """
-    _check_free(out)
+    _check_file(out)
     out = out.resolve()
     handle, unfinished = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
     try:
@@ -63,7 +64,7 @@ def export_mbox(*, mailbox_id: int, out: Path, progress: Progress = lambda octet
             written = _write_mbox(file, mailbox_id, progress)
             file.flush()
             os.fsync(file.fileno())
-        _check_free(out)
+        _check_file(out)
         Path(unfinished).replace(out)
     except BaseException:
         Path(unfinished).unlink(missing_ok=True)
@@ -77,7 +78,7 @@ def export_maildir(*, mailbox_id: int, out: Path, progress: Progress = lambda oc
 
     Raises OSError (FileExistsError where `out` exists and is not empty), mailstore.contents.ContentMissingError.
     """
-    _check_free(out)
+    _check_folder(out)
     out = out.resolve()
     unfinished = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
     try:
@@ -92,16 +93,22 @@ def export_maildir(*, mailbox_id: int, out: Path, progress: Progress = lambda oc
     return written
 
 
-def _check_free(out: Path) -> None:
-    """Raise OSError where `out` is taken, or cannot be replaced in the end."""
+def _check_file(out: Path) -> None:
+    """Raise OSError where no file can be put in the end, or one that has something in it is there."""
     if out.is_dir():
-        taken = any(out.iterdir())
-        if not taken and out.is_mount():
-            raise OSError(errno.EBUSY, "is a mount point: name a new folder in it", str(out))
-    else:
-        taken = out.exists() and (not out.is_file() or out.stat().st_size > 0)
-    if taken:
-        raise FileExistsError(errno.EEXIST, "exists and is not empty", str(out))
+        raise IsADirectoryError(errno.EISDIR, "is a folder: name a new file in it", str(out))
+    if out.exists() and (not out.is_file() or out.stat().st_size > 0):
+        raise FileExistsError(errno.EEXIST, _TAKEN, str(out))
+
+
+def _check_folder(out: Path) -> None:
+    """Raise OSError where no folder can be put in the end, or one that has something in it is there."""
+    if not out.exists():
+        return
+    if not out.is_dir() or any(out.iterdir()):
+        raise FileExistsError(errno.EEXIST, _TAKEN, str(out))
+    if out.is_mount():
+        raise OSError(errno.EBUSY, "is a mount point: name a new folder in it", str(out))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -134,7 +141,7 @@ def _write_maildir(folder: Path, mailbox_id: int, progress: Progress) -> int:
     for row, chunks in _messages(mailbox_id):
         maildirs.write_message(
             folder,
-            unique=f"V{mailbox_id}Q{row.uid}",
+            unique=f"V{mailbox_id}Q{row.uid:012}",  # names sort like uids, where moments are the same
             received_at=row.received_at,
             seen=row.retrieved_at is not None,
             octets=row.octets,

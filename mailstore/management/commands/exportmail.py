@@ -22,7 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", metavar="ADDRESS")
         parser.add_argument("--format", choices=list(_FORMATS), required=True)
-        parser.add_argument("out", metavar="OUT", type=Path, help="a new or empty file, for a Maildir folder")
+        parser.add_argument("out", metavar="OUT", type=Path, help="where: a new or empty file, for a Maildir a folder")
 
     def handle(self, *args: Any, **options: Any) -> None:
         (mailbox,) = find_mailboxes([options["address"]])
