@@ -8,6 +8,8 @@ from django.utils.translation import gettext_lazy as _
 # RFC 5321, 4.5.3.1: a local part has at most 64 octets, a domain 255.
 LOCAL_PART_OCTETS = 64
 DOMAIN_OCTETS = 255
+#: What is kept of a login name that somebody typed.
+LOGIN_SIGNS = 255
 
 # RFC 5321, 4.1.2: Dot-string of atext, without '%', which stands for '@' in login names, and without
 # the quoted form, which clients and admins do not expect.
@@ -50,3 +52,8 @@ def normal_login(login: str) -> str:
         if percent:
             return f"{head}@{tail}"
     return login
+
+
+def kept_login(login: str) -> str:
+    """A login name, whatever it is, as it may be kept and shown: not too long, and of signs that can be seen."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in login[:LOGIN_SIGNS])
