@@ -47,7 +47,7 @@ _ONE_PIECE = "(mailbox_id = %s AND uid = %s AND piece = %s)"
 
 
 class MaildropInUseError(Exception):
-    """Another session has the maildrop open (RFC 2449, 8.1.1: IN-USE)."""
+    """Another session has the maildrop open (RFC 2449, 8.1.2: IN-USE)."""
 
     def __init__(self, holder: Lock, since: datetime) -> None:
         super().__init__(holder, since)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from mailplatform.certificate import kept_certificate
 from mailplatform.processes import Bind, match_binds, server_tls
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -203,3 +204,8 @@ def test_term_ends_all_of_it(echo: Echo) -> None:
     assert all((echo.directory / f"ended-{worker}").exists() for worker in workers)
     with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", echo.plain), timeout=5):
         raise AssertionError("it still listens")
+
+
+def test_rfc_8996_tls_1_1_is_no_more(tmp_path: Path) -> None:
+    certfile, keyfile = kept_certificate(tmp_path)
+    assert server_tls(certfile, keyfile).minimum_version is ssl.TLSVersion.TLSv1_2
