@@ -1,6 +1,8 @@
 """Cells that several pages show: sizes, quota bars, states."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from django.template.loader import render_to_string
 from django.utils.html import format_html
@@ -11,6 +13,7 @@ from django.utils.translation import gettext as _
 from accounts.models import Mailbox
 from mailplatform.admin.octets import human, messages_and_size
 from mailstore.models import Maildrop
+from pop3service.workers import are_dead
 
 #: Percent of a quota from which its bar warns.
 NEARLY_FULL = 90
@@ -80,3 +83,34 @@ def moment_cell(when: datetime | None) -> SafeString:
 def badge(text: str, kind: str, title: str = "") -> SafeString:
     """A coloured word; `kind` is one of unfold's: success, info, warning, danger, or empty for a plain one."""
     return render_to_string("unfold/helpers/label.html", {"text": text, "type": kind, "label_title": title})
+
+
+def last_login(mailbox: Mailbox) -> SafeString:
+    """When the mailbox was last opened."""
+    drop = maildrop_of(mailbox)
+    return moment_cell(drop.opened_at if drop else None)
+
+
+def mark_open(mailboxes: Sequence[Any]) -> None:
+    """Give each mailbox an `is_open`: whether a session holds it, judged as a login judges it.
+
+    A lock whose worker died is still in its row until the next login takes it over; it keeps nobody out, so no
+    page shows it as open.
+    """
+    holders = {mailbox.pk: drop.lock_worker for mailbox in mailboxes if (drop := maildrop_of(mailbox))}
+    workers = sorted({worker for worker in holders.values() if worker is not None})
+    living = {worker for worker, dead in zip(workers, are_dead(workers), strict=True) if not dead} if workers else set()
+    for mailbox in mailboxes:
+        mailbox.is_open = holders.get(mailbox.pk) in living
+
+
+def state(mailbox: Any) -> SafeString:
+    """What keeps its owner out, or another program; the mailbox has been through `mark_open`."""
+    if not mailbox.is_active:
+        return badge(_("suspended"), "danger")
+    if not mailbox.user.is_active:
+        return badge(_("user suspended"), "danger")
+    if mailbox.is_open:
+        since = _("open since %(time)s") % {"time": moment(mailbox.maildrop.locked_at)}
+        return badge(_("in use"), "warning", since)
+    return badge(_("active"), "success")

@@ -4,7 +4,7 @@ A page of the list is one query with its counters joined in and one for the work
 stored behind it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,27 +26,13 @@ from unfold.views import ChangeList
 from accounts import services
 from accounts.models import Mailbox, default_quota_octets
 from mailplatform.admin.deletion import Preview, preview
-from mailplatform.admin.display import badge, held_by, maildrop_of, moment, moment_cell, quota_bar
+from mailplatform.admin.display import held_by, last_login, mark_open, quota_bar, state
 from mailplatform.admin.log import log_many
 from mailplatform.admin.messages import message_urls
 from mailplatform.admin.octets import OctetsField, human
 from mailstore.removal import remove_mailboxes
-from pop3service.workers import are_dead
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def mark_open(mailboxes: Sequence[Any]) -> None:
-    """Give each mailbox an `is_open`: whether a session holds it, judged as a login judges it.
-
-    A lock whose worker died is still in its row until the next login takes it over; it keeps nobody out, so no
-    page shows it as open.
-    """
-    holders = {mailbox.pk: drop.lock_worker for mailbox in mailboxes if (drop := maildrop_of(mailbox))}
-    workers = sorted({worker for worker in holders.values() if worker is not None})
-    living = {worker for worker, dead in zip(workers, are_dead(workers), strict=True) if not dead} if workers else set()
-    for mailbox in mailboxes:
-        mailbox.is_open = holders.get(mailbox.pk) in living
 
 
 def _kept(column: str, none: Value) -> Coalesce:
@@ -103,7 +89,7 @@ class MailboxAdmin(ModelAdmin):
     """Mailboxes; their messages and shelf are pages of their own (mailplatform.admin.messages)."""
 
     form = MailboxForm
-    list_display = ["address", "owner", "message_count", "size", "quota", "last_login", "state"]
+    list_display = ["address", "owner", "message_count", "size", "quota", "last_login", "state_of"]
     list_filter = [
         ("domain", AutocompleteSelectFilter),
         "is_active",
@@ -124,10 +110,10 @@ class MailboxAdmin(ModelAdmin):
         (gettext_lazy("Quota"), {"fields": (("quota_octets", "quota_messages"),)}),
         (
             gettext_lazy("What is stored"),
-            {"fields": (("message_count", "size"), ("quota", "state"), ("last_login", "created_at"))},
+            {"fields": (("message_count", "size"), ("quota", "state_of"), ("last_login", "created_at"))},
         ),
     )
-    readonly_fields = ["message_count", "size", "quota", "last_login", "state", "created_at"]
+    readonly_fields = ["message_count", "size", "quota", "last_login", "state_of", "created_at"]
     change_form_outer_before_template = "mailplatform/mailbox_tabs.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: Mailbox | None = None) -> Any:
@@ -178,19 +164,11 @@ class MailboxAdmin(ModelAdmin):
 
     @admin.display(description=gettext_lazy("last login"), ordering=_kept("opened_at", Value(_NEVER)))
     def last_login(self, mailbox: Mailbox) -> SafeString:
-        drop = maildrop_of(mailbox)
-        return moment_cell(drop.opened_at if drop else None)
+        return last_login(mailbox)
 
     @admin.display(description=gettext_lazy("state"), ordering="is_active")
-    def state(self, mailbox: Any) -> SafeString:
-        if not mailbox.is_active:
-            return badge(_("suspended"), "danger")
-        if not mailbox.user.is_active:
-            return badge(_("user suspended"), "danger")
-        if mailbox.is_open:
-            since = _("open since %(time)s") % {"time": moment(mailbox.maildrop.locked_at)}
-            return badge(_("in use"), "warning", since)
-        return badge(_("active"), "success")
+    def state_of(self, mailbox: Mailbox) -> SafeString:
+        return state(mailbox)
 
     @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:

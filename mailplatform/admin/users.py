@@ -23,12 +23,12 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import action
 from unfold.enums import ActionVariant
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import AdminPasswordChangeForm, PaginationInlineFormSet, UserChangeForm, UserCreationForm
 
 from accounts.models import Domain, Mailbox, User, default_quota_octets
 from mailplatform.admin import transfer
 from mailplatform.admin.deletion import Preview, preview
-from mailplatform.admin.display import badge, size_of
+from mailplatform.admin.display import badge, last_login, mark_open, size_of, state
 from mailplatform.admin.log import log_many
 from mailplatform.admin.octets import OctetsField
 from mailstore.removal import remove_mailboxes
@@ -43,48 +43,112 @@ class NewUserForm(UserCreationForm):
         model = User
         fields = ("username",)
 
+    def clean_username(self) -> str:
+        """The name in lower case, as it is stored, so that one in other letters is seen to be taken."""
+        name: str = self.cleaned_data["username"].lower()
+        if User.objects.filter(username=name).exists():
+            raise ValidationError(User._meta.get_field("username").error_messages["unique"], code="unique")
+        return name
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean()
         domain = Domain.objects.filter(is_default=True).first()
-        name = cleaned.get("username", "").lower()
+        name = cleaned.get("username")
         if domain and name and Mailbox.objects.filter(address=f"{name}@{domain.name}").exists():
             taken = _("The address %(address)s belongs to another user.") % {"address": f"{name}@{domain.name}"}
             self.add_error("username", ValidationError(taken, code="address"))
         return cleaned
 
 
-class MailboxInlineForm(forms.ModelForm):
+class OwnedForm(forms.ModelForm):
     """A mailbox in a line of its user's page."""
+
+    quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, help_text="")
+
+    class Meta:
+        model = Mailbox
+        fields = ["quota_octets", "is_active"]
+
+
+class OwnedFormSet(PaginationInlineFormSet):
+    """The mailboxes that a user has, of each of which is known whether it is open."""
+
+    def get_queryset(self) -> QuerySet[Mailbox]:
+        queryset: QuerySet[Mailbox] = super().get_queryset()
+        if not hasattr(self, "_marked"):
+            self._marked = True
+            mark_open(list(queryset))
+        return queryset
+
+
+class OwnedInline(TabularInline):
+    """The user's mailboxes. An address is changed, and a mailbox deleted, on its own page."""
+
+    model = Mailbox
+    form = OwnedForm
+    formset = OwnedFormSet
+    fields = ["address_link", "quota_octets", "is_active", "size", "last_login", "state_of"]
+    readonly_fields = ["address_link", "size", "last_login", "state_of"]
+    extra = 0
+    can_delete = False
+    hide_title = True
+
+    def has_add_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Mailbox]:
+        queryset: QuerySet[Mailbox] = super().get_queryset(request)
+        return queryset.select_related("user", "domain", "maildrop")
+
+    @admin.display(description=gettext_lazy("address"))
+    def address_link(self, mailbox: Mailbox) -> SafeString:
+        url = reverse("admin:accounts_mailbox_change", args=[mailbox.pk])
+        return format_html('<a class="mp-link" href="{}">{}</a>', url, mailbox.address)
+
+    @admin.display(description=gettext_lazy("stored"))
+    def size(self, mailbox: Mailbox) -> SafeString:
+        url = reverse("admin:accounts_mailbox_messages", args=[mailbox.pk])
+        return format_html('<a class="mp-link" href="{}">{}</a>', url, size_of(mailbox))
+
+    @admin.display(description=gettext_lazy("last login"))
+    def last_login(self, mailbox: Mailbox) -> SafeString:
+        return last_login(mailbox)
+
+    @admin.display(description=gettext_lazy("state"))
+    def state_of(self, mailbox: Mailbox) -> SafeString:
+        return state(mailbox)
+
+
+class NewMailboxForm(forms.ModelForm):
+    """A mailbox that the user is to get."""
 
     quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, help_text="", initial=default_quota_octets)
 
     class Meta:
         model = Mailbox
-        fields = ["domain", "local_part", "quota_octets", "is_active"]
+        fields = ["domain", "local_part", "quota_octets"]
 
 
-class MailboxInline(TabularInline):
-    """The user's mailboxes. One is deleted on its own page, which says what goes with it."""
+class NewMailboxInline(TabularInline):
+    """Lines for further mailboxes; those there are stand above."""
 
     model = Mailbox
-    form = MailboxInlineForm
-    fields = ["domain", "local_part", "quota_octets", "is_active", "size"]
-    readonly_fields = ["size"]
+    form = NewMailboxForm
+    verbose_name_plural = gettext_lazy("Further mailboxes")
+    fields = ["local_part", "domain", "quota_octets"]
     autocomplete_fields = ["domain"]
     extra = 0
     can_delete = False
-    show_change_link = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Mailbox]:
         queryset: QuerySet[Mailbox] = super().get_queryset(request)
-        return queryset.select_related("domain", "maildrop")
+        return queryset.none()
 
-    @admin.display(description=gettext_lazy("stored"))
-    def size(self, mailbox: Mailbox) -> SafeString | str:
-        if mailbox._state.adding:
-            return "-"
-        url = reverse("admin:accounts_mailbox_messages", args=[mailbox.pk])
-        return format_html('<a class="mp-link" href="{}">{}</a>', url, size_of(mailbox))
+    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return bool(self.has_add_permission(request, obj))
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        return False
 
 
 @admin.register(User)
@@ -101,7 +165,7 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     search_help_text = gettext_lazy("Search by name or address")
     ordering = ["username"]
     list_per_page = 50
-    inlines = [MailboxInline]
+    inlines = [OwnedInline, NewMailboxInline]
     actions = ["activate", "suspend"]
     actions_list = ["import_accounts", "export_accounts"]
     actions_detail = ["set_password"]

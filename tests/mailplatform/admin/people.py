@@ -2,6 +2,7 @@
 
 import re
 from html import unescape
+from html.parser import HTMLParser
 
 from django.contrib.auth.models import Permission
 from django.db import connection
@@ -91,3 +92,50 @@ def text_of(html: bytes) -> str:
     """What a page shows: its text, without scripts, styles and markup, blanks made one."""
     page = re.sub(r"<(script|style)\b.*?</\1>", " ", html.decode(), flags=re.DOTALL | re.IGNORECASE)
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+class _Form(HTMLParser):
+    """What a browser would send of one form if nothing were changed in it."""
+
+    def __init__(self, form_id: str) -> None:
+        super().__init__()
+        self.form_id = form_id
+        self.inside = False
+        self.select = self.textarea = ""
+        self.values: dict[str, str] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.inside = given.get("id") == self.form_id
+        name = given.get("name", "")
+        if not self.inside or "__prefix__" in name or "disabled" in given:
+            return
+        if tag == "input" and name and given.get("type") not in ("submit", "file"):
+            is_box = given.get("type") in ("checkbox", "radio")
+            if not is_box or "checked" in given:
+                self.values[name] = given.get("value", "on" if is_box else "")
+        elif tag == "select":
+            self.select = name
+        elif tag == "textarea":
+            self.textarea = name
+        elif tag == "option" and "selected" in given and self.select:
+            self.values[self.select] = given.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self.inside = False
+        elif tag == "textarea":
+            self.textarea = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.textarea:
+            self.values[self.textarea] = data
+
+
+def filled_in(browser: Client, url: str, form_id: str) -> dict[str, str]:
+    """What a browser sends when this page is saved as it is."""
+    form = _Form(form_id)
+    form.feed(browser.get(url).content.decode())
+    assert form.values, f"no form {form_id} on {url}"
+    return form.values

@@ -16,7 +16,7 @@ from mailplatform.admin.mailboxes import MailboxAdmin
 from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops
 from mailstore.models import Content, Maildrop, Message
 from pop3service.models import Worker
-from tests.mailplatform.admin.people import browser_of, make_mailbox, make_many, staff, text_of
+from tests.mailplatform.admin.people import browser_of, filled_in, make_mailbox, make_many, staff, text_of
 
 LIST = "/admin/accounts/mailbox/"
 LETTER = b"Subject: hello\r\n\r\nwords\r\n"
@@ -29,13 +29,6 @@ def addresses_in(browser: Client, **query: str) -> list[str]:
 
 def change(mailbox: Mailbox) -> str:
     return reverse("admin:accounts_mailbox_change", args=[mailbox.pk])
-
-
-def form_of(browser: Client, url: str) -> dict[str, object]:
-    """What a browser would send if nothing were changed on this page."""
-    form = browser.get(url).context["adminform"].form
-    values = {name: form[name].value() for name in form.fields}
-    return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
 def living_worker() -> uuid.UUID:
@@ -280,10 +273,13 @@ def test_a_name_that_no_address_can_have_is_refused(
 def test_saving_a_mailbox_keeps_what_was_not_changed(browser: Client, mailbox: Mailbox) -> None:
     Mailbox.objects.update(quota_octets=12_345, expire_days=9)
     before = Mailbox.objects.values().get(pk=mailbox.pk)
-    assert browser.post(change(mailbox), form_of(browser, change(mailbox))).status_code == 302
+    assert browser.post(change(mailbox), filled_in(browser, change(mailbox), "mailbox_form")).status_code == 302
     assert Mailbox.objects.values().get(pk=mailbox.pk) == before
     assert (
-        browser.post(change(mailbox), {**form_of(browser, change(mailbox)), "quota_octets": "2 MB"}).status_code == 302
+        browser.post(
+            change(mailbox), {**filled_in(browser, change(mailbox), "mailbox_form"), "quota_octets": "2 MB"}
+        ).status_code
+        == 302
     )
     mailbox.refresh_from_db()
     assert (mailbox.quota_octets, mailbox.expire_days) == (2 * 2**20, 9)
