@@ -1,5 +1,6 @@
 """A maildrop in memory that answers the requests of a Session at once: the core's tests need no database."""
 
+import itertools
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -153,6 +154,15 @@ def chunks(octets: bytes, size: int) -> Iterable[bytes]:
     return (octets[start : start + size] for start in range(0, len(octets), size))
 
 
+def cut(octets: bytes, sizes: Sequence[int]) -> Iterable[bytes]:
+    """Pieces of these sizes, over and over."""
+    at, turns = 0, itertools.cycle(sizes)
+    while at < len(octets):
+        size = next(turns)
+        yield octets[at : at + size]
+        at += size
+
+
 def message(octets: int) -> bytes:
     """A message of exactly so many canonical octets."""
     head = b"Subject: a message\r\n\r\n"
@@ -169,5 +179,6 @@ __all__ = [
     "after_login",
     "before_login",
     "chunks",
+    "cut",
     "message",
 ]

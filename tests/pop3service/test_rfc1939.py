@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mailstore.wire import encode
 from pop3service.states import Code, Finish
 from tests.pop3service import transcript
-from tests.pop3service.memory import Dialogue, MemoryMaildrop, after_login, before_login, chunks, message
+from tests.pop3service.memory import Dialogue, MemoryMaildrop, after_login, before_login, chunks, cut, message
 
 
 @pytest.mark.parametrize("path", transcript.ALL, ids=lambda path: path.stem)
@@ -26,6 +28,13 @@ class TestTranscripts:
         dialogue = Dialogue(MemoryMaildrop(wanted.messages))
         answered = dialogue.greeting + b"".join(dialogue.say(chunk) for chunk in chunks(wanted.said, size))
         assert answered == wanted.answered
+
+    @settings(max_examples=50, deadline=None)
+    @given(sizes=st.lists(st.integers(1, 40), min_size=1))
+    def test_nor_on_pieces_of_any_size(self, path: Path, sizes: list[int]) -> None:
+        wanted = transcript.read(path)
+        dialogue = Dialogue(MemoryMaildrop(wanted.messages))
+        assert dialogue.greeting + b"".join(map(dialogue.say, cut(wanted.said, sizes))) == wanted.answered
 
     def test_lines_may_end_in_lf_alone(self, path: Path) -> None:
         wanted = transcript.read(path)
