@@ -56,4 +56,5 @@ def normal_login(login: str) -> str:
 
 def kept_login(login: str) -> str:
     """A login name, whatever it is, as it may be kept and shown: not too long, and of signs that can be seen."""
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in login[:LOGIN_SIGNS])
+    login = login[:LOGIN_SIGNS]
+    return login if login.isprintable() else "".join(sign if sign.isprintable() else "\ufffd" for sign in login)

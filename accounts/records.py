@@ -16,12 +16,13 @@ from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Max
 from django.utils import timezone
 
 from accounts.addresses import kept_login
 from accounts.callers import Caller
 from accounts.models import LoginRecord, LoginResult
+from accounts.pruning import delete_rows
 from mailplatform.bridge import Bridge
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,6 @@ MOST_FAILURES_WAITING = 500
 MOST_OPEN = 20_000
 #: Rows of one statement: SQLite takes a bounded number of parameters.
 _AT_ONCE = 500
-#: Statements of one pruning; the next one goes on.
-_DELETIONS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +145,9 @@ def prune() -> int:
     """Delete records that are too old or too many, so many at once; answers how many."""
     before = timezone.now() - timedelta(days=settings.LOGIN_RECORD_DAYS)
     newest = LoginRecord.objects.aggregate(newest=Max("pk"))["newest"] or 0
-    # The keys are given out in order, so this many lie between the newest and the last one to stay, or fewer.
+    # Keys are given out in order: so many lie between the newest and the last one to stay, or fewer.
     too_many = LoginRecord.objects.filter(pk__lte=newest - settings.LOGIN_RECORDS_MAX).order_by("pk")
-    return _delete(LoginRecord.objects.filter(at__lt=before).order_by("at")) + _delete(too_many)
-
-
-def _delete(records: QuerySet[LoginRecord]) -> int:
-    deleted = 0
-    for _ in range(_DELETIONS):
-        pks = list(records.values_list("pk", flat=True)[:_AT_ONCE])
-        deleted += LoginRecord.objects.filter(pk__in=pks).delete()[0]
-        if len(pks) < _AT_ONCE:
-            break
-    return deleted
+    return delete_rows(LoginRecord.objects.filter(at__lt=before).order_by("at")) + delete_rows(too_many)
 
 
 @transaction.atomic

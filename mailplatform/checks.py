@@ -66,22 +66,23 @@ def _timers() -> Iterator[CheckMessage]:
 
 
 def _networks() -> Iterator[CheckMessage]:
-    for text in settings.PLAINTEXT_NETWORKS:
-        try:
-            network = ipaddress.ip_network(text)
-        except ValueError:
-            yield Error(
-                f"PLAINTEXT_NETWORKS: {text!r} is not a network.",
-                hint="Write 192.168.1.0/24 or fd00::/8; host bits have to be zero.",
-                id="mailplatform.E004",
-            )
-            continue
-        if not network.is_private and not network.is_loopback:
-            yield Warning(
-                f"PLAINTEXT_NETWORKS: passwords may cross {text} unencrypted, which is not a private network.",
-                hint="Have clients use TLS (port 995, or STLS), and list private networks only.",
-                id="mailplatform.W001",
-            )
+    for name in ("PLAINTEXT_NETWORKS", "THROTTLE_EXEMPT_NETWORKS"):
+        for text in getattr(settings, name):
+            try:
+                network = ipaddress.ip_network(text)
+            except ValueError:
+                yield Error(
+                    f"{name}: {text!r} is not a network.",
+                    hint="Write 192.168.1.0/24 or fd00::/8; host bits have to be zero.",
+                    id="mailplatform.E004",
+                )
+                continue
+            if name == "PLAINTEXT_NETWORKS" and not network.is_private and not network.is_loopback:
+                yield Warning(
+                    f"PLAINTEXT_NETWORKS: passwords may cross {text} unencrypted, which is not a private network.",
+                    hint="Have clients use TLS (port 995, or STLS), and list private networks only.",
+                    id="mailplatform.W001",
+                )
 
 
 def _host_name() -> Iterator[CheckMessage]:

@@ -83,6 +83,8 @@ CREDENTIAL_CACHE_SECONDS = env.int("CREDENTIAL_CACHE_SECONDS", 300)
 SCRAM_MECHANISMS = env.list("SCRAM_MECHANISMS", default=["SCRAM-SHA-256", "SCRAM-SHA-1"])
 #: Rounds of hashing that a verifier, and so a client's login by SCRAM, takes (RFC 5802, 5.1).
 SCRAM_ITERATIONS = env.int("SCRAM_ITERATIONS", 10_000)
+#: Networks whose addresses many people share, such as a webmail's: failures count for logins from there, not for them.
+THROTTLE_EXEMPT_NETWORKS = env.list("THROTTLE_EXEMPT_NETWORKS", default=[])
 #: Login records are kept for so many days, and so many of them at most.
 LOGIN_RECORD_DAYS = env.int("LOGIN_RECORD_DAYS", 30)
 LOGIN_RECORDS_MAX = env.int("LOGIN_RECORDS_MAX", 1_000_000)

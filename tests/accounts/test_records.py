@@ -240,11 +240,3 @@ def test_of_too_many_records_the_oldest_go(settings: Settings) -> None:
     assert prune() == 2
     assert kept() == [("2", 1)] + [("1", 1)] * 3
     assert prune() == 0
-
-
-def test_pruning_goes_on_in_parts_and_stops(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    """A table that grew for long is not deleted in one statement, nor does a chore take for ever."""
-    monkeypatch.setattr(records, "_AT_ONCE", 2)
-    monkeypatch.setattr(records, "_DELETIONS", 2)
-    make(7, days_old=100)
-    assert [prune(), prune(), prune()] == [4, 3, 0]

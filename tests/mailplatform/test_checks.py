@@ -28,6 +28,7 @@ def test_the_defaults_are_in_order() -> None:
         ("POP3_WORKER_DEAD_SECONDS", 3, "mailplatform.E003"),
         ("PLAINTEXT_NETWORKS", ["127.0.0.0/8", "10.0.0.1/8"], "mailplatform.E004"),
         ("PLAINTEXT_NETWORKS", ["somewhere"], "mailplatform.E004"),
+        ("THROTTLE_EXEMPT_NETWORKS", ["10.0.0.1/8"], "mailplatform.E004"),
         ("PLAINTEXT_NETWORKS", ["0.0.0.0/0"], "mailplatform.W001"),
         ("LOGIN_RECORD_DAYS", 0, "mailplatform.E001"),
         ("LOGIN_RECORDS_MAX", 0, "mailplatform.E001"),
@@ -45,4 +46,9 @@ def test_a_bad_setting_is_named(settings: Settings, name: str, value: object, sa
 
 def test_zero_is_no_limit_where_it_says_so(settings: Settings) -> None:
     settings.MAIL_DEFAULT_QUOTA_OCTETS = settings.CREDENTIAL_CACHE_SECONDS = 0
+    assert ids() == []
+
+
+def test_a_public_network_may_be_one_that_many_share(settings: Settings) -> None:
+    settings.THROTTLE_EXEMPT_NETWORKS = ["198.51.100.0/24", "8.8.8.8/32"]
     assert ids() == []
