@@ -69,9 +69,8 @@ class Importer:
             if self._known:
                 new = set(self._known.only_new(item.body for item in batch))
                 batch = [item for item in batch if item.body in new]
-            uids = append_many(mailbox_id=self._mailbox_id, imports=batch) if batch else []
-            if self._known:
-                self._known.stored(uids)
+            if batch:
+                append_many(mailbox_id=self._mailbox_id, imports=batch)
             self.imported += len(batch)
             self.duplicates += len(self._batch) - len(batch)
         finally:

@@ -51,17 +51,10 @@ def test_of_two_that_come_together_the_first_is_new(mailbox: FoundMailbox) -> No
     assert new(KnownMessages(mailbox.id), ONE, ONE, TWO, ONE) == [0, 2]
 
 
-def test_what_was_stored_since_is_known(mailbox: FoundMailbox) -> None:
+def test_what_came_before_is_known(mailbox: FoundMailbox) -> None:
     known = KnownMessages(mailbox.id)
     assert new(known, ONE, TWO) == [0, 1]
-    known.stored(fill(mailbox.id, ONE, TWO))
     assert new(known, TWO, b"three", ONE) == [1]
-
-
-def test_what_was_not_stored_after_all_is_not(mailbox: FoundMailbox) -> None:
-    known = KnownMessages(mailbox.id)
-    assert new(known, ONE) == [0]
-    assert new(known, ONE) == [0]
 
 
 def test_the_shelf_counts(mailbox: FoundMailbox) -> None:
@@ -96,3 +89,26 @@ def test_a_batch_costs_one_query(mailbox: FoundMailbox, django_assert_num_querie
     fill(mailbox.id, *messages)
     with django_assert_num_queries(2):  # the rows, then the contents of those that look alike
         assert new(KnownMessages(mailbox.id), *messages, ONE) == [50]
+
+
+def test_messages_that_all_look_alike_are_read_once(
+    mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a machine writes them: no message-id, and every one of the same size."""
+    monkeypatch.setattr(duplicates, "_BATCH_MESSAGES", 20)
+    messages = [b"Subject: disk %03d is full\n\n" % number for number in range(100)]
+    fill(mailbox.id, *messages[:60])
+    with django_assert_num_queries(4):  # the rows, then three times twenty contents
+        known = KnownMessages(mailbox.id)
+        assert new(known, *messages[:50]) == []
+        assert new(known, *messages[50:]) == list(range(10, 50))
+
+
+def test_few_of_the_long_ones_are_in_memory_at_a_time(
+    mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duplicates, "_BATCH_OCTETS", 1000)
+    messages = [b"\n" + b"%d" % number * 500 for number in range(4)]
+    fill(mailbox.id, *messages)
+    with django_assert_num_queries(1 + 4):
+        assert new(KnownMessages(mailbox.id), *messages) == []
