@@ -88,7 +88,7 @@ class DomainAdmin(ModelAdmin):
             services.set_default_domain(domain=obj)
 
     def get_deleted_objects(self, objs: Iterable[Domain], request: HttpRequest) -> Preview:
-        """A domain with mailboxes stays; how many they are is said without loading them."""
+        """A domain with mailboxes stays, and so does the default while there is another."""
         domains = list(objs)
         counted = Domain.objects.filter(pk__in=[d.pk for d in domains]).annotate(number=Count("mailboxes"))
         protected = [
@@ -97,6 +97,9 @@ class DomainAdmin(ModelAdmin):
             for domain in counted
             if domain.number
         ]
+        if Domain.objects.exclude(pk__in=[d.pk for d in domains]).exists():
+            wanted = _("%(domain)s is the default domain; make another one the default first")
+            protected += [wanted % {"domain": domain} for domain in domains if domain.is_default]
         allowed = self.has_delete_permission(request)
         perms = set() if allowed else {str(Domain._meta.verbose_name)}
         model_count = {str(Domain._meta.verbose_name_plural): len(domains)}
