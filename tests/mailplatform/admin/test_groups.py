@@ -1,0 +1,38 @@
+"""Groups of staff: a help desk is made of permissions, and gets just these."""
+
+from django.contrib.auth.models import Group, Permission
+from django.test import Client
+
+from accounts.models import Mailbox
+from tests.mailplatform.admin.people import browser_of, staff, text_of
+from tests.mailstore.mailboxes import fill
+
+LIST = "/admin/auth/group/"
+
+
+def test_a_group_is_made_and_its_members_may_what_it_may(browser: Client, mailbox: Mailbox) -> None:
+    permissions = Permission.objects.filter(
+        codename__in=["view_mailbox", "change_mailbox"], content_type__app_label="accounts"
+    )
+    data = {"name": "Help desk", "permissions": [str(permission.pk) for permission in permissions]}
+    assert browser.post(f"{LIST}add/", data).status_code == 302
+    helper = staff()
+    helper.groups.add(Group.objects.get(name="Help desk"))
+    fill(mailbox.pk, b"Subject: x\r\n\r\nwords\r\n")
+    seen = browser_of(helper)
+    assert seen.get("/admin/accounts/mailbox/").status_code == 200
+    assert seen.get(f"/admin/accounts/mailbox/{mailbox.pk}/messages/").status_code == 200
+    assert seen.get(f"/admin/accounts/mailbox/{mailbox.pk}/messages/1/").status_code == 403
+    assert seen.get("/admin/accounts/user/").status_code == 403
+    assert "Help desk" in text_of(browser.get(LIST).content)
+
+
+def test_the_permission_to_read_mail_is_named_where_it_is_given(browser: Client) -> None:
+    assert "Can read the messages in mailboxes" in text_of(browser.get(f"{LIST}add/").content)
+
+
+def test_groups_are_for_whom_may_change_them(mailbox: Mailbox) -> None:
+    helper = browser_of(staff("accounts.view_user", "accounts.change_user", "auth.view_group"))
+    assert helper.get(LIST).status_code == 200
+    assert helper.post(f"{LIST}add/", {"name": "Mine"}).status_code == 403
+    assert not Group.objects.exists()
