@@ -100,7 +100,7 @@ def test_a_person_who_watches_sees_a_bar(house: Platform, tmp_path: Path) -> Non
         seen = read_terminal(ours)
         printed = process.communicate(timeout=100)[0].decode()
         assert process.returncode == 0
-        assert re.search(title + r".*\d/2\.0 MB", seen)
+        assert re.search(title + r".*\d/2\.\d MB", seen)
         assert printed.startswith(f"{address}: 10 messages {title[:2].lower()}ported")
         assert "\x1b" not in printed
 
