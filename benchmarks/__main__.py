@@ -47,7 +47,9 @@ def start(stack: ExitStack, folder: Path, only: str) -> dict[str, Server]:
         for name, template in DOVECOTS.items():
             starters[name] = partial(dovecot_with, template)
     else:
-        print("Dovecot (dovecot-pop3d) is not installed: Mailplatform is measured alone.")
+        print(
+            f"{dovecot.PROGRAM} is not there, so Mailplatform is measured alone. On Debian: apt install dovecot-pop3d"
+        )
     servers = {}
     for number, (name, starter) in enumerate(starters.items()):
         if only not in name:
@@ -103,7 +105,10 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailplatform-bench-")))
         folder.chmod(0o755)  # servers that run as another user look into their own folders
         setup = report.setup(cores)
-        measurements = rounds(start(stack, folder, options.only), options, cores[-1])
+        servers = start(stack, folder, options.only)
+        if not servers:
+            sys.exit("There is no server to measure.")
+        measurements = rounds(servers, options, cores[-1])
     print(report.tables(measurements, setup))
     if options.output:
         options.output.write_text(report.as_json(measurements, setup), encoding="utf-8")

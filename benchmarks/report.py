@@ -63,7 +63,9 @@ def tables(measurements: list[Measurement], setup: dict[str, str]) -> str:
     lines += ["", "Per second of processor time that the server used:", ""]
     lines += _table(measurements, lambda each: each.per_processor_second)
     rounds = 1 + max(each.round for each in measurements)
-    lines += ["", f"Median of {rounds} rounds, ± half the spread; (ratio to {REFERENCE}, median of each round's)."]
+    compared = any(each.server == REFERENCE for each in measurements)
+    ratio = f"; (ratio to {REFERENCE}, median of each round's)" if compared else f"; {REFERENCE}: not measured"
+    lines += ["", f"Median of {rounds} rounds, ± half the spread{ratio}."]
     if any(each.client_busy > BUSY for each in measurements):
         lines.append(f"`>`: the load generator used over {BUSY:.0%} of its core; the server may be faster than this.")
     return "\n".join(lines + [f"{name.capitalize()}: {line}." for name, line in setup.items()])

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,11 +73,13 @@ def running(command: list[str], *, port: int, log: Path, **options: object) -> I
 
 
 @contextlib.contextmanager
-def mailplatform(folder: Path, database_url: str) -> Iterator[Server]:
-    """One worker of ours on a database that is filled first."""
+def mailplatform(
+    folder: Path, database_url: str, *, filled_by: Sequence[str] = ("benchmarks.fill",)
+) -> Iterator[Server]:
+    """One worker of ours on a database that a module with its arguments fills first."""
     port = free_port()
     environment = {**os.environ, "DATABASE_URL": database_url, "VAR_DIR": str(folder)}
-    subprocess.run([sys.executable, "-m", "benchmarks.fill"], check=True, cwd=ROOT, env=environment)
+    subprocess.run([sys.executable, "-m", *filled_by], check=True, cwd=ROOT, env=environment)
     serve = [sys.executable, "manage.py", "pop3serve", "--bind", f"127.0.0.1:{port}", "--workers", "1"]
     with running(serve, port=port, log=folder / "log", cwd=ROOT, env=environment) as process:
         yield Server(port, [process])
@@ -94,7 +96,7 @@ def mailplatform_on_postgresql(folder: Path) -> Iterator[Server]:
     """On a cluster as it is installed, with every commit synchronous; only its place is another."""
     programs = postgresql_programs()
     if programs is None:
-        raise NotStartedError("PostgreSQL is not installed")
+        raise NotStartedError("PostgreSQL is not installed. On Debian: apt install postgresql")
     with postgresql(programs, fsync=True) as url, mailplatform(folder, url) as server:
         with psycopg.connect(url) as connection:
             postmaster = int(
