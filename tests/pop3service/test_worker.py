@@ -1,0 +1,232 @@
+"""The worker: its row, its settings, whom it trusts with a password in the clear, and an end that leaves nothing."""
+
+import asyncio
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+from gunicorn.config import Config
+from pytest_django import Settings
+
+from accounts import activity
+from accounts.models import DayCount
+from mailplatform.processes import Bind
+from mailstore.models import Maildrop
+from pop3service import worker, workers
+from pop3service.models import Worker
+from pop3service.server import Arrival
+from pop3service.worker import Pop3Worker, Reception
+from tests.mailstore.mailboxes import make_mailbox
+from tests.pop3service.serving import Client, LoopThread, Outage, Tls, wait_until
+
+PLAIN, TLS = Bind("pop3", "127.0.0.1", 0), Bind("pop3s", "127.0.0.1", 0, tls=True)
+
+
+class Running:
+    """A worker between its begin and its end, without an arbiter."""
+
+    def __init__(self, thread: LoopThread, tls: Tls | None = None) -> None:
+        self.thread = thread
+        self.listeners: list[asyncio.Server] = []
+        self.app = SimpleNamespace(tls=tls.server if tls else None, identity=uuid.uuid4())
+        self.worker = Pop3Worker(1, os.getpid(), [], self.app, 30, Config(), logging.getLogger("gunicorn"))
+        self.worker.tmp.close()
+        thread.run(self.worker.begin())
+
+    def connect(self, bind: Bind = PLAIN) -> Client:
+        """A client of a bind; that of TLS is not encrypted here: the arbiter's socket would see to that."""
+
+        listening = self.thread.loop.create_server(lambda: self.worker.connected(bind), "127.0.0.1", 0)
+        self.listeners.append(self.thread.run(listening))
+        return Client(self.listeners[-1].sockets[0].getsockname()[1])
+
+    def drain(self) -> None:
+        self.thread.run(self.worker.drain())
+
+    def end(self) -> None:
+        for listener in self.listeners:
+            self.thread.call(listener.close)
+        self.thread.run(self.worker.end())
+
+
+@pytest.fixture
+def run(transactional_db: None, thread: LoopThread) -> Iterator[Callable[..., Running]]:
+    yield lambda tls=None: Running(thread, tls)
+    assert thread.errors == []
+
+
+class TestWorker:
+    def test_its_row_is_there_before_the_first_client_and_gone_after_the_last(
+        self, run: Callable[..., Running]
+    ) -> None:
+        running = run()
+        row = Worker.objects.get()
+        assert (row.arbiter, row.pid) == (running.app.identity, os.getpid())
+        running.end()
+        assert not Worker.objects.exists()
+
+    def test_it_clears_away_what_a_dead_sibling_left(self, run: Callable[..., Running]) -> None:
+        first = run()
+        Worker.objects.update(arbiter=uuid.UUID(int=7))
+        Worker.objects.create(arbiter=first.app.identity, host=workers._place(), pid=os.getpid())
+        thread, app = first.thread, first.app
+        sibling = Pop3Worker(2, os.getpid(), [], app, 30, Config(), logging.getLogger("gunicorn"))
+        sibling.tmp.close()
+        thread.run(sibling.begin())
+        assert Worker.objects.filter(arbiter=app.identity).count() == 1
+        thread.run(sibling.end())
+        first.end()
+
+    def test_it_beats(self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+        running = run()
+        Worker.objects.all().delete()
+        wait_until(Worker.objects.exists)
+        running.end()
+        assert not Worker.objects.exists()
+
+    def test_a_database_that_is_away_does_not_stop_the_beat(
+        self,
+        run: Callable[..., Running],
+        outage: Outage,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+        running = run()
+        with outage:
+            wait_until(lambda: caplog.text.count(Outage.DETAIL) > 2)
+        Worker.objects.all().delete()
+        wait_until(Worker.objects.exists)
+        running.end()
+
+    def test_it_does_not_begin_without_its_database(self, run: Callable[..., Running], outage: Outage) -> None:
+        with outage, pytest.raises(Exception, match=Outage.DETAIL):
+            run()
+
+    def test_the_binds_are_served_with_the_settings_of_the_project(
+        self, run: Callable[..., Running], settings: Settings, tls: Tls
+    ) -> None:
+        settings.MAIL_HOSTNAME, settings.POP3_MAX_CONNECTIONS, settings.PLAINTEXT_NETWORKS = "mail.maison.mrs", 2, []
+        running = run(tls)
+        with running.connect(PLAIN) as plain, running.connect(TLS) as encrypted:
+            assert plain.hear() == encrypted.hear() == b"+OK mail.maison.mrs POP3 server ready"
+            assert b"STLS\r\n" in plain.ask("CAPA")
+            assert b"USER\r\n" in encrypted.ask("CAPA")
+            with running.connect() as third:
+                assert third.hear().startswith(b"-ERR [SYS/TEMP] too many connections")
+        running.end()
+
+    def test_the_timers_are_those_of_the_settings(self, run: Callable[..., Running], settings: Settings) -> None:
+        settings.POP3_IDLE_SECONDS, settings.POP3_LOGIN_SECONDS = 1234, 56
+        running = run()
+        limits = running.worker._connections.limits
+        assert (limits.idle_seconds, limits.login_seconds) == (1234, 56)
+        running.end()
+
+    def test_logins_are_counted_while_it_runs_and_at_its_end(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def logins() -> int:
+            return sum(DayCount.objects.filter(name="logins").values_list("times", flat=True))
+
+        activity.flush()
+        before = logins()
+        monkeypatch.setattr(worker, "FLUSH_SECONDS", 0.01)
+        make_mailbox("jules")
+        running = run()
+        with running.connect() as client:
+            client.log_in("jules", "x").say("QUIT")
+            wait_until(lambda: logins() == before + 1)
+        monkeypatch.setattr(worker, "FLUSH_SECONDS", 1000)
+        with running.connect() as client:
+            client.log_in("jules", "x")
+            running.end()
+        assert logins() == before + 2
+
+    def test_a_drain_tells_the_clients_and_frees_the_locks_and_the_end_leaves_no_thread(
+        self, run: Callable[..., Running]
+    ) -> None:
+        before = set(threading.enumerate())
+        make_mailbox("jules")
+        running = run()
+        with running.connect() as client:
+            client.log_in("jules", "x")
+            running.drain()
+            assert client.hear_all().startswith(b"-ERR [SYS/TEMP] the server is shutting down")
+            running.end()
+        assert not Maildrop.objects.filter(lock_worker__isnull=False).exists()
+        wait_until(lambda: not {thread.name[:6] for thread in set(threading.enumerate()) - before} & {"bridge"})
+
+    def test_it_ends_though_the_database_is_away(
+        self, run: Callable[..., Running], outage: Outage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        running = run()
+        with outage:
+            running.end()
+        assert caplog.text.count(Outage.DETAIL) >= 1
+        Worker.objects.get()  # it stays, and goes stale
+
+
+class TestReception:
+    """Promise 6: who may send a password over a connection that is not encrypted."""
+
+    @pytest.mark.parametrize(
+        ("networks", "host", "trusted"),
+        [
+            (["127.0.0.0/8", "::1/128"], "127.0.0.1", True),
+            (["127.0.0.0/8", "::1/128"], "127.9.9.9", True),
+            (["127.0.0.0/8", "::1/128"], "::1", True),
+            (["127.0.0.0/8", "::1/128"], "::ffff:127.0.0.1", True),  # IPv4 on a socket of both
+            (["127.0.0.0/8", "::1/128"], "128.0.0.1", False),
+            (["127.0.0.0/8", "::1/128"], "::2", False),
+            (["127.0.0.0/8", "::1/128"], "::ffff:128.0.0.1", False),
+            (["192.168.1.0/24"], "192.168.1.77", True),
+            (["192.168.1.0/24"], "192.168.2.1", False),
+            (["fe80::/10"], "fe80::1%eth0", True),
+            (["0.0.0.0/0"], "::1", False),
+            (["::/0"], "::ffff:1.2.3.4", False),
+            ([], "127.0.0.1", False),
+            (["127.0.0.0/8"], "", False),
+            (["127.0.0.0/8"], "localhost", False),
+        ],
+    )
+    def test_whose_network_is_listed(self, settings: Settings, networks: list[str], host: str, trusted: bool) -> None:
+        settings.PLAINTEXT_NETWORKS = networks
+        reception = Reception(SimpleNamespace(visit=object), starttls=False)
+        session, _ = reception(Arrival(host, encrypted=False))
+        assert session.state.channel.plaintext is trusted
+
+    @pytest.mark.parametrize("encrypted", [False, True])
+    def test_the_channel_is_what_arrived(self, settings: Settings, encrypted: bool) -> None:
+        settings.MAIL_HOSTNAME = "mail.maison.mrs"
+        visit = object()
+        reception = Reception(SimpleNamespace(visit=lambda: visit), starttls=True)
+        session, work = reception(Arrival("127.0.0.1", encrypted))
+        channel = session.state.channel
+        assert (channel.hostname, channel.encrypted, channel.starttls) == ("mail.maison.mrs", encrypted, True)
+        assert work is visit
+
+    @pytest.mark.parametrize("offered", [False, True])
+    def test_a_refusal_says_what_to_do(
+        self, run: Callable[..., Running], settings: Settings, tls: Tls, offered: bool
+    ) -> None:
+        settings.PLAINTEXT_NETWORKS = ["10.0.0.0/8"]
+        make_mailbox("jules")
+        running = run(tls if offered else None)
+        with running.connect() as client:
+            client.greet()
+            how = b"send STLS first, or use TLS on port 995" if offered else b"use TLS on port 995"
+            wanted = b"-ERR no password over a connection that is not encrypted: " + how
+            assert client.say("USER jules") == client.say("PASS x") == wanted
+            assert b"USER" not in client.ask("CAPA")
+            if offered:
+                assert client.say("STLS").startswith(b"+OK")
+                client.start_tls(tls.client)
+                assert client.say("USER jules").startswith(b"+OK")
+                assert client.say("PASS x").startswith(b"+OK")
+        running.end()
