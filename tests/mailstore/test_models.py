@@ -1,23 +1,38 @@
 """One mailbox is one shard: mailbox_id is in every key and every statement of the mail store."""
 
+import ast
+import importlib
+import io
+import pkgutil
 import re
+import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from inspect import isfunction
+from pathlib import Path
+from types import CodeType, FrameType, ModuleType
 from typing import Any
 
 import pytest
 from django.apps import apps
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
+import mailstore
 from accounts.lookup import FoundMailbox
 from mailstore import maildrop
 from mailstore.browse import find_message, page_of_messages, read_message
 from mailstore.delivery import Envelope, deliver
-from mailstore.maildrop import CloseRequest, Opened, OpenRequest, PieceRequest
+from mailstore.maildrop import CloseRequest, MaildropInUseError, Opened, OpenRequest, PieceRequest
+from mailstore.models import PIECE_OCTETS
+from mailstore.quota import RoomRequest, have_room
+from mailstore.removal import remove_mailboxes
 from mailstore.rows import recount
 from mailstore.shelf import purge, restore
-from tests.mailstore.mailboxes import body_of, fill
+from tests.mailstore.mailboxes import body_of, fill, make_mailbox
 
 pytestmark = pytest.mark.django_db
 
@@ -47,6 +62,9 @@ def test_no_foreign_key_leads_anywhere_but_to_the_mailbox() -> None:
     assert {(field.name, field.many_to_many) for field in relations} == {("mailbox", False)}
 
 
+# --- Statements ----------------------------------------------------------------------------------------------
+
+
 class Statements:
     """Remembers the statements on tables of the mail store that do not name a mailbox."""
 
@@ -63,9 +81,12 @@ class Statements:
 
     @staticmethod
     def _names_a_mailbox(sql: str) -> bool:
+        sql = sql.strip()
         if sql.startswith("INSERT"):
             return '"mailbox_id"' in sql.partition("VALUES")[0]
-        where = sql.partition(" WHERE ")[2]
+        if " JOIN " in sql:
+            return False
+        where = re.split(r"\bWHERE\b", sql, maxsplit=1)[-1] if re.search(r"\bWHERE\b", sql) else ""
         # What is left of the conditions without groups that have nothing to do with mailboxes: each alternative of
         # an OR has to name one.
         removed = 1
@@ -74,33 +95,139 @@ class Statements:
         return all(re.search(r'mailbox_id"? (=|IN) ', part) for part in where.split(" OR "))
 
 
-def test_every_statement_names_its_mailbox(mailbox: FoundMailbox) -> None:
-    statements = Statements()
-    envelope = Envelope("a@b", b"here")
-    with connection.execute_wrapper(statements):
+class Functions:
+    """Which functions of the mail store have run; those that ask the database all have to."""
+
+    def __init__(self) -> None:
+        self._ran: set[CodeType] = set()
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        def note(frame: FrameType, event: str, _: object) -> None:
+            if event == "call":
+                self._ran.add(frame.f_code)
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+
+    def missed(self) -> list[str]:
+        return [name for name, code in self._all() if code not in self._ran]
+
+    def _all(self) -> Iterator[tuple[str, CodeType]]:
+        """Every public function and method in modules that, themselves or by another, use the database."""
+        modules = {
+            found.name: importlib.import_module(found.name)
+            for found in pkgutil.walk_packages(mailstore.__path__, "mailstore.")
+            if ".migrations" not in found.name
+        }
+        for name, module in modules.items():
+            if self._asks_the_database(module, modules):
+                for owner in [module, *(each for each in vars(module).values() if isinstance(each, type))]:
+                    for function in map(_unwrapped, vars(owner).values()):
+                        if function and function.__module__ == name and not function.__name__.startswith("_"):
+                            yield f"{name}.{function.__qualname__}", function.__code__
+
+    def _asks_the_database(self, module: ModuleType, modules: dict[str, ModuleType]) -> bool:
+        imported = _imports(module)
+        return any(
+            name == "django.db" or (name in modules and self._asks_the_database(modules[name], modules))
+            for name in imported - {module.__name__}
+        )
+
+
+def _unwrapped(value: object) -> Any:
+    """The function behind a decorator, a property or a method of a class; None where there is none."""
+    value = getattr(value, "fget", None) or getattr(value, "__func__", None) or value
+    while hasattr(value, "__wrapped__"):
+        value = value.__wrapped__
+    return value if isfunction(value) else None
+
+
+def _imports(module: ModuleType) -> set[str]:
+    """The modules that a module imports, as far as they are named in `import` and `from`."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def sessions(mailbox: FoundMailbox) -> None:
+    """All that sessions do, with one that finds the maildrop in use and one that takes it from a dead worker."""
+    (first,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4())])
+    assert isinstance(first, Opened)
+    (refused,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4())])
+    assert isinstance(refused, MaildropInUseError)
+    (session,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4(), take_from=first.lock)])
+    assert isinstance(session, Opened)
+    assert maildrop.read_listing(session).unique_id(0) == f"{session.uidvalidity}.1"
+    maildrop.read_pieces([PieceRequest(mailbox.id, 1, 0), PieceRequest(mailbox.id, 2, 0)])
+    maildrop.close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[1], deleted=[1, 2])])
+    (idle,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4())])
+    assert isinstance(idle, Opened)
+    maildrop.close_maildrops([CloseRequest(mailbox.id, idle.lock)])
+
+
+def everything_else(mailbox: FoundMailbox, folder: Path) -> None:
+    """All that admin, commands and the intake do."""
+    with body_of(b"four" * PIECE_OCTETS) as body:
+        deliver(body=body, envelope=Envelope("a@b", b"here"), recipients=[mailbox], all_or_none=True)
+    have_room([RoomRequest(mailbox, 1)])
+    page_of_messages(mailbox.id, before_uid=9, search="x")
+    page_of_messages(mailbox.id, shelf=True)
+    find_message(mailbox.id, 3)
+    b"".join(read_message(mailbox.id, 3))
+    (folder / "one.eml").write_bytes(b"A: 1\n\n")
+    call_command("importmail", mailbox.address, str(folder / "one.eml"), stdout=io.StringIO())
+    for how in ("mbox", "maildir"):
+        call_command("exportmail", mailbox.address, "--format", how, str(folder / how), stdout=io.StringIO())
+        call_command("importmail", mailbox.address, str(folder / how), "--skip-duplicates", stdout=io.StringIO())
+    restore(mailbox_id=mailbox.id, uids=[1])
+    purge(mailbox_id=mailbox.id, before=timezone.now())
+    recount(mailbox_id=mailbox.id)
+    remove_mailboxes(mailbox_ids=[mailbox.id])
+
+
+def test_every_operation_names_its_mailbox_in_every_statement(tmp_path: Path) -> None:
+    mailbox = make_mailbox("jules", quota_octets=1_000_000_000)
+    statements, functions = Statements(), Functions()
+    with connection.execute_wrapper(statements), functions.watched():
         fill(mailbox.id, b"one", b"two", b"three")
-        with body_of(b"four") as body:
-            deliver(body=body, envelope=envelope, recipients=[mailbox], all_or_none=True)
-        (session,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4())])
-        assert isinstance(session, Opened)
-        maildrop.read_listing(session)
-        maildrop.read_pieces([PieceRequest(mailbox.id, 1, 0), PieceRequest(mailbox.id, 2, 0)])
-        maildrop.close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[1], deleted=[1, 2])])
-        page_of_messages(mailbox.id, before_uid=9, search="x")
-        page_of_messages(mailbox.id, shelf=True)
-        find_message(mailbox.id, 3)
-        b"".join(read_message(mailbox.id, 3))
-        restore(mailbox_id=mailbox.id, uids=[1])
-        purge(mailbox_id=mailbox.id, before=timezone.now())
-        recount(mailbox_id=mailbox.id)
-    assert statements.seen > 25
+        sessions(mailbox)
+        everything_else(mailbox, tmp_path)
     assert statements.unbound == []
+    assert statements.seen > 60
+    assert functions.missed() == []
 
 
 def test_a_statement_that_names_no_mailbox_would_be_seen(mailbox: FoundMailbox) -> None:
     statements = Statements()
+    now: datetime = timezone.now()
     with connection.execute_wrapper(statements):
         for model in MODELS:
             list(model.objects.filter(mailbox_id=mailbox.id))
             list(model.objects.all())
-    assert len(statements.unbound) == len(MODELS)
+            list(model.objects.filter(mailbox__local_part="jules", mailbox_id=mailbox.id))
+        MODELS[1].objects.filter(deleted_at__lt=now).update(deleted_at=None)
+    assert len(statements.unbound) == 2 * len(MODELS) + 1
+
+
+def test_a_function_that_was_not_run_would_be_seen() -> None:
+    missed = Functions().missed()
+    assert {
+        "mailstore.delivery.deliver",
+        "mailstore.locks.take_locks",
+        "mailstore.importing.Importer.add",
+        "mailstore.shelf.restore",
+        "mailstore.rows.recount",
+        "mailstore.maildrop.Listing.unique_id",
+        "mailstore.delivery.Body.octets",
+        "mailstore.management.commands.importmail.Command.handle",
+    } <= set(missed)
+    assert not any(name.startswith(("mailstore.wire", "mailstore.mbox", "mailstore.sources")) for name in missed)
