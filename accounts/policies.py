@@ -1,10 +1,9 @@
-"""What a mailbox says of its messages and logins, or its domain for it, or the settings: one place that resolves it."""
+"""What a mailbox says of its messages and logins, or else its domain, or else the settings: resolved here alone."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import QuerySet, Value
+from django.db.models import Value
 from django.db.models.functions import Coalesce
 
 from accounts.models import Domain, Mailbox
@@ -28,33 +27,30 @@ class Announced:
     login_delay_varies: bool
 
 
+#: What a row says of expire_days and login_delay_seconds.
+Columns = tuple[int | None, int | None]
+NOTHING_SAID: Columns = (None, None)
+
+
 def default_policy() -> Policy:
     """What holds where neither mailbox nor domain says anything."""
     return Policy(settings.MAIL_EXPIRE_DAYS, settings.POP3_LOGIN_DELAY_SECONDS)
 
 
-def resolved(mailboxes: QuerySet[Mailbox]) -> QuerySet[Mailbox, tuple[int, int, int]]:
-    """For each mailbox its id, the days after which its messages expire and the seconds between its logins."""
-    return mailboxes.values_list("id", expire_days_in_force(), login_delay_in_force())
+def resolve(own: Columns, of_domain: Columns, default: Policy) -> Policy:
+    """The policy of a mailbox: each of its own columns, or else its domain's, or else the default's."""
+    if own == of_domain == NOTHING_SAID:
+        return default
+    firsts = (
+        next(value for value in column if value is not None)
+        for column in zip(own, of_domain, (default.expire_days, default.login_delay_seconds), strict=True)
+    )
+    return Policy(*firsts)
 
 
-def expire_days_in_force(to_mailbox: str = "") -> Coalesce:
-    """As an expression in statements on mailboxes, or on what `to_mailbox`, such as "mailbox__", leads from."""
-    default = Value(settings.MAIL_EXPIRE_DAYS)
-    return Coalesce(f"{to_mailbox}expire_days", f"{to_mailbox}domain__expire_days", default)
-
-
-def login_delay_in_force(to_mailbox: str = "") -> Coalesce:
-    """As `expire_days_in_force`."""
-    default = Value(settings.POP3_LOGIN_DELAY_SECONDS)
-    return Coalesce(f"{to_mailbox}login_delay_seconds", f"{to_mailbox}domain__login_delay_seconds", default)
-
-
-def find_policies(mailbox_ids: Sequence[int]) -> list[Policy | None]:
-    """The policy of each mailbox, None for one that is not there. Made for `bridge.gather`."""
-    rows = resolved(Mailbox.objects.filter(id__in=set(mailbox_ids)))
-    found = {mailbox_id: Policy(expire_days, login_delay) for mailbox_id, expire_days, login_delay in rows}
-    return [found.get(mailbox_id) for mailbox_id in mailbox_ids]
+def expire_days_in_force() -> Coalesce:
+    """The days after which messages expire, as an expression in statements on mailboxes."""
+    return Coalesce("expire_days", "domain__expire_days", Value(settings.MAIL_EXPIRE_DAYS))
 
 
 def find_announced() -> Announced:

@@ -3,7 +3,13 @@
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
-from accounts.lookup import find_credentials, find_local_domains, find_mailboxes, find_postmaster
+from accounts.lookup import (
+    find_credentials,
+    find_delegated,
+    find_local_domains,
+    find_mailboxes,
+    find_postmaster,
+)
 from accounts.models import Domain, Mailbox, User
 from accounts.services import create_account, create_domain, create_mailbox
 
@@ -93,3 +99,36 @@ def test_a_batch_of_logins_is_two_statements(django_assert_num_queries: DjangoAs
     with django_assert_num_queries(2):
         found = find_credentials(["jules", "alfred@jules.maison.mrs", "charles%jules.maison.mrs", "nobody"])
     assert [credential is not None for credential in found] == [True, True, True, False]
+
+
+def test_a_credential_says_whether_the_password_opens_mail() -> None:
+    create_domain(name="jules.maison.mrs")
+    create_account(username="jules", password="x")
+    for two_factor in (True, False):
+        User.objects.update(two_factor=two_factor)
+        found = find_credentials(["jules", "jules@jules.maison.mrs"])
+        assert [credential and credential.two_factor for credential in found] == [two_factor] * 2
+
+
+def test_a_user_opens_his_own_mailboxes_and_those_entrusted_to_him() -> None:
+    first, second = create_domain(name="jules.maison.mrs"), create_domain(name="alfred.maison.mrs")
+    jules = create_account(username="jules", password="x", domains=[first, second])
+    alfred = create_account(username="alfred", password="x")
+    jules.mailboxes.get(domain=second).delegates.add(alfred)
+    wishes = [
+        (jules.pk, "jules"), (jules.pk, "Jules%alfred.maison.mrs"), (alfred.pk, "jules@alfred.maison.mrs"),
+        (alfred.pk, "jules"), (jules.pk, "alfred"), (alfred.pk, "nobody"),
+    ]  # fmt: skip
+    found = [credential and credential.address for credential in find_delegated(wishes)]
+    assert found == ["jules@jules.maison.mrs", "jules@alfred.maison.mrs", "jules@alfred.maison.mrs", None, None, None]
+
+
+def test_to_ask_for_a_mailbox_that_is_not_there_costs_the_same(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    create_domain(name="jules.maison.mrs")
+    jules, alfred = (create_account(username=name, password="x") for name in ("jules", "alfred"))
+    for wish in ("alfred@jules.maison.mrs", "nobody@jules.maison.mrs"):
+        with django_assert_num_queries(2):
+            assert find_delegated([(jules.pk, wish)]) == [None]
+    assert alfred.delegated_mailboxes.count() == 0

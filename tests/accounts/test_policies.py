@@ -1,10 +1,11 @@
 """A mailbox's own word comes before its domain's, and that before the settings."""
 
 import pytest
-from pytest_django import DjangoAssertNumQueries, Settings
+from pytest_django import Settings
 
+from accounts.lookup import find_credentials
 from accounts.models import Domain, Mailbox
-from accounts.policies import Announced, Policy, find_announced, find_policies
+from accounts.policies import Announced, Policy, expire_days_in_force, find_announced
 from accounts.services import create_account, create_domain
 
 pytestmark = pytest.mark.django_db
@@ -22,8 +23,13 @@ def mailbox(name: str, **policies: int) -> Mailbox:
     return found
 
 
-def policy_of(mailbox: Mailbox) -> Policy | None:
-    return find_policies([mailbox.pk])[0]
+def policy_of(mailbox: Mailbox) -> Policy:
+    """As a login has it; a statement on mailboxes says the same."""
+    (credential,) = find_credentials([mailbox.address])
+    assert credential is not None
+    queryset = Mailbox.objects.filter(pk=mailbox.pk)
+    assert queryset.values_list(expire_days_in_force(), flat=True).get() == credential.policy.expire_days
+    return credential.policy
 
 
 def test_the_settings_hold_where_nobody_says_otherwise(domain: Domain) -> None:
@@ -44,11 +50,11 @@ def test_nothing_is_something_to_say(domain: Domain) -> None:
     assert policy_of(mailbox("alfred", expire_days=5)) == Policy(5, 10)
 
 
-def test_many_are_found_in_one_statement(domain: Domain, django_assert_num_queries: DjangoAssertNumQueries) -> None:
-    jules, alfred = mailbox("jules", expire_days=1), mailbox("alfred")
-    with django_assert_num_queries(1):
-        found = find_policies([alfred.pk, 0, jules.pk, alfred.pk])
-    assert found == [Policy(90, 10), None, Policy(1, 10), Policy(90, 10)]
+def test_a_bare_name_has_the_policy_of_its_mailbox(domain: Domain) -> None:
+    mailbox("jules", expire_days=3)
+    (credential,) = find_credentials(["jules"])
+    assert credential is not None
+    assert credential.policy == Policy(3, 10)
 
 
 def test_before_the_login_what_holds_for_all_is_said_as_it_is(domain: Domain) -> None:
