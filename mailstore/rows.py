@@ -1,7 +1,8 @@
 """The maildrop's row: made on first use, and locked by every change of its messages.
 
-Rows are locked in ascending order of mailbox, so that no two transactions wait for each other in a circle. This lock
-lasts as long as a transaction; that of an open session is in the row, and no delivery waits for it.
+Rows are made before any is locked, and both in ascending order of mailbox, so that no two transactions wait for each
+other in a circle. This lock lasts as long as a transaction; that of an open session is in the row, and no delivery
+waits for it.
 """
 
 import time
@@ -24,14 +25,10 @@ def lock_maildrops(mailbox_ids: Iterable[int]) -> dict[int, Maildrop]:
     A mailbox that does not exist is left out.
     """
     wanted = set(mailbox_ids)
-    found = _locked(wanted)
-    if missing := wanted - found.keys():
-        existing = Mailbox.objects.filter(id__in=missing).values_list("id", flat=True)
-        started = int(time.time())
-        Maildrop.objects.bulk_create(
-            [Maildrop(mailbox_id=mailbox_id, uidvalidity=started) for mailbox_id in sorted(existing)],
-            ignore_conflicts=True,
-        )
+    # One row that is not there yet can be found out by locking it; of several some would be locked then.
+    found = _locked(wanted) if len(wanted) == 1 else {}
+    if not found:
+        _make_missing(wanted)
         found = _locked(wanted)
     return found
 
@@ -42,6 +39,17 @@ def lock_maildrop(mailbox_id: int) -> Maildrop:
     if mailbox_id not in found:
         raise MailboxGoneError(mailbox_id)
     return found[mailbox_id]
+
+
+def _make_missing(mailbox_ids: set[int]) -> None:
+    missing = mailbox_ids.difference(
+        Maildrop.objects.filter(mailbox_id__in=mailbox_ids).values_list("mailbox_id", flat=True)
+    )
+    existing = Mailbox.objects.filter(id__in=missing).order_by("id").values_list("id", flat=True)
+    started = int(time.time())
+    Maildrop.objects.bulk_create(
+        [Maildrop(mailbox_id=mailbox_id, uidvalidity=started) for mailbox_id in existing], ignore_conflicts=True
+    )
 
 
 def _locked(mailbox_ids: set[int]) -> dict[int, Maildrop]:

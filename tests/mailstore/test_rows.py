@@ -1,6 +1,9 @@
 """The maildrop's row is there when it is needed, and its counters can be put right."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
 from mailstore.models import Maildrop
@@ -30,3 +33,29 @@ def test_counters_that_went_wrong_are_put_right(mailbox: FoundMailbox) -> None:
     Maildrop.objects.filter(mailbox_id=mailbox.id).update(message_count=7, octets=1)
     recount(mailbox_id=mailbox.id)
     assert_counters_fit(mailbox.id)
+
+
+@pytest.mark.parametrize("used", [0, 1, 2])
+def test_no_row_is_locked_while_others_are_made(used: int) -> None:
+    """Else two deliveries could wait for each other: one for a row that is locked, one for a row that is made."""
+    mailboxes = [make_mailbox(f"user{number}") for number in range(3)]
+    for mailbox in mailboxes[:used]:
+        fill(mailbox.id, b"x")
+    with CaptureQueriesContext(connection) as queries:
+        assert len(lock_maildrops(mailbox.id for mailbox in mailboxes)) == 3
+    kinds = [query["sql"] for query in queries]
+    assert [sql.startswith("INSERT") for sql in kinds] == [False, False, True, False]
+    if connection.features.has_select_for_update:
+        assert [sql.endswith("FOR UPDATE") for sql in kinds] == [False, False, False, True]
+
+
+def test_rows_that_are_there_cost_two_queries_and_one_alone_one(
+    mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    other = make_mailbox("alfred")
+    for each in (mailbox, other):
+        fill(each.id, b"x")
+    with django_assert_num_queries(1):
+        lock_maildrop(mailbox.id)
+    with django_assert_num_queries(2):
+        lock_maildrops([other.id, mailbox.id])
