@@ -163,6 +163,11 @@ def test_every_file_of_the_project_that_is_named_exists(path: Path) -> None:
             assert (ROOT / code).exists() or (ROOT / "tests" / code.partition("::")[0]).exists(), code
 
 
+def test_images_are_small() -> None:
+    for path in (ROOT / "docs/images").iterdir():
+        assert path.stat().st_size < 150_000, path
+
+
 # --- Tests ----------------------------------------------------------------------------------------------------
 
 
