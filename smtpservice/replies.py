@@ -45,7 +45,6 @@ TRY_AGAIN = Reply(451, "4.3.0", "Temporary failure on our side, try again later"
 NO_SPACE = Reply(452, "4.3.1", "No space for the message at the moment, try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send to the others in another transaction")
 HELD_BACK = Reply(452, "4.2.2", "A recipient's mailbox is full or gone; not stored for anyone, send it again")
-TLS_NOT_AVAILABLE = Reply(454, "4.7.0", "TLS is not available")
 
 LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
 BARE_LINE_FEED = Reply(500, "5.5.2", "A command line ends in CRLF, not in LF alone (RFC 5321, 2.3.8)")

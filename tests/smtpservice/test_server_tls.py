@@ -15,6 +15,7 @@ from tests.smtpservice.serving import (
     TOLD,
     run,
     serving,
+    until,
 )
 
 
@@ -88,6 +89,21 @@ def test_a_handshake_that_does_not_come_ends(
         async with serving(tls=tls[0]) as running, await running.client() as client:
             assert await client.say(b"STARTTLS\r\n") == ["220 2.0.0"]
             await running.until_empty()
+
+    run(main())
+
+
+def test_starttls_at_the_end_of_a_backlog_that_had_to_wait(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    async def main() -> None:
+        async with serving(tls=tls[0]) as running, await running.client() as client:
+            running.intake.found.clear()
+            backlog = b"NOOP " + b"x" * 1500 + b"\r\n"
+            client.writer.write(b"MAIL FROM:<>\r\nRCPT TO:<jules@maison.mrs>\r\n" + backlog * 60 + b"STARTTLS\r\n")
+            await until(lambda: running.connection._paused)
+            running.intake.found.set()
+            assert await client.say(b"", 63) == ["250 2.1.0", "250 2.1.5", *["250 2.0.0"] * 60, "220 2.0.0"]
+            await client.start_tls(tls[1])
+            assert await client.say(b"EHLO me\r\n" + ENVELOPE + MESSAGE + b".\r\n", 5) == ["250", *TOLD, "250 2.0.0"]
 
     run(main())
 
