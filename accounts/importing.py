@@ -194,7 +194,7 @@ class _Reader:
             checked.accounts.append(account)
         account.mailboxes += new
         if errors:
-            raise ValidationError(errors)
+            raise ValidationError(list(dict.fromkeys(errors)))  # a bad name is a bad address, too: said once
 
     def _fill(self, account: NewAccount, row: Row) -> None:
         user = account.user

@@ -102,6 +102,7 @@ def test_each_bad_line_is_named_with_its_fault_and_nothing_is_imported(browser: 
             "Nothing will be imported while there are errors",
         ):
             assert expected in shown, shown
+        assert shown.count("Line 4") == 1  # not once for the user and once for the mailbox
         assert "Line 2 " not in shown
         assert "Line 8 " not in shown
         assert usernames() == {"root", "anna"}
