@@ -50,6 +50,14 @@ def greets(port: int, greeting: bytes, *, tls: bool = False) -> bool:
     return False
 
 
+def listens(port: int) -> bool:
+    """Does a server take connections on this port?"""
+    with suppress(OSError):
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        return True
+    return False
+
+
 @dataclass
 class Server:
     """One running command of manage.py with its workers; its output goes to a file."""
@@ -148,19 +156,30 @@ class Platform:
         server.wait_for(lambda: greets(ports["lmtp"], b"220"))
         return server
 
+    def start_web(self, **environment: str) -> Server:
+        """Serve the web on a free port, `http`, as the Procfile does."""
+        ports = {"http": free_port()}
+        command = ["-m", "gunicorn", "--bind", f"127.0.0.1:{ports['http']}", "--threads", "4", "--no-control-socket"]
+        server = self._start("web", [*command, "mailplatform.wsgi"], ports, environment)
+        server.wait_for(lambda: listens(ports["http"]))
+        return server
+
     def start(self, command: str, *options: str, ports: dict[str, int], **environment: str) -> Server:
         """Run a command of manage.py that stays; the caller waits for what it needs of it."""
-        log = self.directory / f"{len(self.servers)}-{command}.log"
+        return self._start(command, ["manage.py", command, *options], ports, environment)
+
+    def _start(self, name: str, arguments: list[str], ports: dict[str, int], environment: dict[str, str]) -> Server:
+        log = self.directory / f"{len(self.servers)}-{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "manage.py", command, *options],
+                [sys.executable, *arguments],
                 cwd=ROOT,
                 env=self.environment(**environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
             )
-        self.servers.append(Server(command, process, log, ports))
+        self.servers.append(Server(name, process, log, ports))
         return self.servers[-1]
 
     def stop(self) -> None:

@@ -1,0 +1,265 @@
+"""An admin at a real browser, before the real servers: accounts are made, mail comes, goes, and comes back.
+
+Nothing may go wrong on the way that only a browser sees: an error of a script, a file that is missing, a request to
+another host.
+"""
+
+import poplib
+import smtplib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.e2e.conftest import MakePlatform
+from tests.e2e.running import PASSWORD, Platform, Server
+
+ADMIN = "root"
+DOMAIN = "maison.mrs"
+#: What a container and a machine without a screen need of chromium.
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+MILLISECONDS = 15_000
+
+
+@pytest.fixture(scope="module")
+def platform(make_platform: MakePlatform, require_program: Callable[[str], str]) -> Iterator[Platform]:
+    require_program("chromium")
+    made = make_platform()
+    made.manage("adddomain", DOMAIN)
+    make_admin = f"from accounts.models import User; User.objects.create_superuser({ADMIN!r}, password={PASSWORD!r})"
+    made.manage("shell", "--verbosity", "0", "--command", make_admin)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def web(platform: Platform) -> Server:
+    return platform.start_web()
+
+
+@pytest.fixture(scope="module")
+def pop3(platform: Platform) -> Server:
+    return platform.start_pop3()
+
+
+@pytest.fixture(scope="module")
+def smtp(platform: Platform) -> Server:
+    return platform.start_smtp()
+
+
+@pytest.fixture(scope="module")
+def chromium(require_program: Callable[[str], str]) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=require_program("chromium"), args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def cookies(chromium: Browser, web: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session of an admin who has logged in."""
+    path = tmp_path_factory.mktemp("browser") / "cookies.json"
+    context = new_context(chromium, web)
+    page = context.new_page()
+    log_in(page)
+    context.storage_state(path=path)
+    context.close()
+    return path
+
+
+def new_context(chromium: Browser, web: Server, **options: object) -> BrowserContext:
+    context = chromium.new_context(base_url=f"http://127.0.0.1:{web.ports['http']}", locale="en-GB", **options)
+    context.set_default_timeout(MILLISECONDS)
+    return context
+
+
+def log_in(page: Page, password: str = PASSWORD) -> None:
+    page.goto("/admin/")
+    page.get_by_label("Username").fill(ADMIN)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+
+
+@pytest.fixture
+def page(chromium: Browser, web: Server, cookies: Path) -> Iterator[Page]:
+    """A window of an admin; what went wrong in it fails the test."""
+    context = new_context(chromium, web, storage_state=cookies)
+    page = context.new_page()
+    wrong = watch(page)
+    yield page
+    context.close()
+    assert wrong == []
+
+
+def watch(page: Page) -> list[str]:
+    """What goes wrong on this page from now on."""
+    wrong: list[str] = []
+
+    def asked(url: str) -> None:
+        if urlsplit(url).hostname not in ("127.0.0.1", None):
+            wrong.append(f"asked {url}")
+
+    page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: asked(request.url))
+    page.on("response", lambda response: response.status >= 400 and wrong.append(f"{response.status} {response.url}"))
+    page.on(
+        "requestfailed", lambda request: request.failure != "net::ERR_ABORTED" and wrong.append(f"no {request.url}")
+    )
+    return wrong
+
+
+@contextmanager
+def maildrop(pop3: Server, name: str, password: str = PASSWORD) -> Iterator[poplib.POP3]:
+    """An open session of a mailbox's owner. Raises poplib.error_proto where the login is refused."""
+    client = poplib.POP3("127.0.0.1", pop3.ports["plain"], timeout=20)
+    try:
+        client.user(f"{name}@{DOMAIN}")
+        client.pass_(password)
+        yield client
+    finally:
+        client.quit()
+
+
+def is_refused(pop3: Server, name: str, password: str = PASSWORD) -> bool:
+    try:
+        with maildrop(pop3, name, password):
+            return False
+    except poplib.error_proto as error:
+        return error.args[0].startswith(b"-ERR")
+
+
+def write_to(smtp: Server, name: str, subject: str, text: str = "The words of it.") -> None:
+    message = f"From: Bert <bert@example.org>\r\nSubject: {subject}\r\n\r\n{text}\r\n"
+    with smtplib.SMTP("127.0.0.1", smtp.ports["smtp"], timeout=20) as client:
+        client.sendmail("bert@example.org", [f"{name}@{DOMAIN}"], message)
+
+
+def follow(page: Page, name: str) -> None:
+    """Click on a link of the navigation beside the page; its name begins with that of its icon."""
+    page.locator("nav, aside, #nav-sidebar").get_by_role("link", name=name).first.click()
+
+
+def open_mailbox(page: Page, name: str) -> None:
+    """As an admin does who has an address on the phone: search for it, click on it."""
+    page.goto("/admin/")
+    follow(page, "Mailboxes")
+    page.get_by_placeholder("Search by address or name").fill(name)
+    page.keyboard.press("Enter")
+    page.get_by_role("link", name=f"{name}@{DOMAIN}").click()
+
+
+def choose(page: Page, address: str, action: str) -> None:
+    """Carry out an action on one row of a list."""
+    page.get_by_role("row", name=address).get_by_role("checkbox").check()
+    page.locator("select[name=action]").select_option(label=action)
+    page.get_by_role("button", name="Run").click()
+
+
+def test_only_the_right_password_opens_the_admin(chromium: Browser, web: Server) -> None:
+    context = new_context(chromium, web)
+    page = context.new_page()
+    wrong = watch(page)
+    log_in(page, "not it")
+    expect(page.get_by_text("Please enter the correct username and password")).to_be_visible()
+    log_in(page)
+    expect(page.get_by_text("Largest mailboxes")).to_be_visible()
+    context.close()
+    assert wrong == []
+
+
+def test_a_domain_a_user_and_the_way_of_a_message(page: Page, pop3: Server, smtp: Server) -> None:
+    page.goto("/admin/")
+    follow(page, "Domains")
+    page.locator("a[href='/admin/accounts/domain/add/']").first.click()
+    page.get_by_label("Name").fill("second.org")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("row", name="second.org")).to_be_visible()
+
+    follow(page, "Users")
+    page.locator("a[href='/admin/accounts/user/add/']").first.click()
+    page.get_by_label("Username").fill("anna")
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_label("Password confirmation").fill(PASSWORD)
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("link", name=f"anna@{DOMAIN}")).to_be_visible()
+    page.get_by_role("link", name="Add another").last.click()
+    page.locator("[name=mailboxes-2-0-local_part]").fill("anna")
+    page.locator(".field-domain .select2-selection").first.click()
+    page.get_by_role("option", name="second.org").click()
+    page.get_by_role("button", name="Save and continue editing").click()
+    expect(page.get_by_role("link", name="anna@second.org")).to_be_visible()
+
+    write_to(smtp, "anna", "A letter <b>for you</b>")
+    open_mailbox(page, "anna")
+    page.get_by_role("link", name="Messages", exact=True).click()
+    page.get_by_role("link", name="A letter <b>for you</b>").click()
+    expect(page.get_by_text("The words of it.")).to_be_visible()
+    expect(page.get_by_text("has been written to the history")).to_be_visible()
+
+    with maildrop(pop3, "anna") as client:
+        assert client.stat()[0] == 1
+        client.retr(1)
+        client.dele(1)
+    page.get_by_role("link", name="Messages", exact=True).click()
+    expect(page.get_by_text("No messages.")).to_be_visible()
+    page.get_by_role("link", name="Shelf", exact=True).click()
+    page.get_by_role("checkbox", name="Choose “A letter").check()
+    page.get_by_role("button", name="Restore").click()
+    expect(page.get_by_text("1 message is back in the mailbox.")).to_be_visible()
+    with maildrop(pop3, "anna") as client:
+        assert b"The words of it." in client.retr(1)[1]
+    follow(page, "History")
+    expect(page.get_by_text("Restored 1 message").first).to_be_visible()
+
+
+def test_a_suspended_mailbox_is_not_opened_until_it_is_active_again(
+    page: Page, platform: Platform, pop3: Server
+) -> None:
+    platform.add_account("carl")
+    assert not is_refused(pop3, "carl")
+    page.goto("/admin/accounts/mailbox/?q=carl")
+    choose(page, f"carl@{DOMAIN}", "Suspend")
+    expect(page.get_by_text("1 mailbox suspended.")).to_be_visible()
+    assert is_refused(pop3, "carl")
+    choose(page, f"carl@{DOMAIN}", "Activate")
+    expect(page.get_by_text("1 mailbox activated.")).to_be_visible()
+    assert not is_refused(pop3, "carl")
+
+
+def test_a_file_of_accounts_is_checked_put_right_and_imported(page: Page, pop3: Server) -> None:
+    def choose_file(content: str) -> None:
+        file = {"name": "class.csv", "mimeType": "text/csv", "buffer": content.encode()}
+        page.get_by_label("CSV file").set_input_files(files=[file])
+        page.get_by_role("button", name="Check the file").click()
+
+    page.goto("/admin/accounts/user/")
+    page.get_by_role("link", name="Import accounts").click()
+    choose_file("username,password\nd ora,x\n")
+    expect(page.get_by_text("Line 2")).to_be_visible()
+    expect(page.get_by_role("button", name="Import")).to_have_count(0)
+    choose_file(f"username,password\ndora,{PASSWORD}\nemil,{PASSWORD}\n")
+    expect(page.get_by_text("The file is good: 2 accounts.")).to_be_visible()
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_text("2 accounts imported.")).to_be_visible()
+    assert not is_refused(pop3, "emil")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Export accounts").click()
+    assert f"emil@{DOMAIN}" in download.value.path().read_text()
+
+
+def test_a_new_password_opens_the_mailbox_and_the_old_one_no_more(page: Page, platform: Platform, pop3: Server) -> None:
+    platform.add_account("fred")
+    page.goto("/admin/accounts/user/?q=fred")
+    page.get_by_role("row", name="fred").get_by_role("link", name="Set password").click()
+    page.get_by_label("New password", exact=True).or_(page.get_by_label("Password", exact=True)).first.fill(
+        "ein neues 99"
+    )
+    page.get_by_label("confirmation").or_(page.get_by_label("(again)")).first.fill("ein neues 99")
+    page.get_by_role("button", name="Change password").or_(page.get_by_role("button", name="Save")).first.click()
+    expect(page.get_by_text("Password changed successfully.")).to_be_visible()
+    assert is_refused(pop3, "fred")
+    assert not is_refused(pop3, "fred", "ein neues 99")
