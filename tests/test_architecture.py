@@ -35,6 +35,13 @@ def test_files_and_functions_are_short_and_say_what_they_are_for(path: Path) -> 
             assert (node.end_lineno or 0) - node.lineno < FUNCTION_LINES, node.name
 
 
+@pytest.mark.parametrize("app", ["mailstore", "pop3service", "smtpservice"])
+def test_each_module_has_its_test_module(app: str) -> None:
+    modules = {path.stem for path in (ROOT / app).glob("*.py")} - {"__init__", "apps"}
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / app).glob("test_*.py")}
+    assert modules - tested == set()
+
+
 def test_tests_say_what_they_are_for() -> None:
     for path in python_files("tests"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
