@@ -1,4 +1,4 @@
-"""The shelf: messages that were deleted, kept for a while, and given back or purged.
+"""The shelf: messages that were deleted or have expired, kept for a while, and given back or purged.
 
 A message that comes back is a new one to its maildrop: it gets the next uid and with it a new unique-id, so that no
 session that is open sees its messages move, and a client that has it already marked as deleted fetches it again.
@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
+from django.utils import timezone
 
+from mailstore.locks import Lock
+from mailstore.maildrop import MaildropInUseError
 from mailstore.models import Content, Message
-from mailstore.rows import lock_maildrop, save_changed, shelved_messages
+from mailstore.rows import live_messages, lock_maildrop, save_changed, shelved_messages
 
-#: Messages purged in one transaction, so that deliveries do not wait long for the row.
-_PURGED = 200
+#: Messages expired or purged in one transaction, so that deliveries do not wait long for the row.
+_AT_ONCE = 200
 
 
 @transaction.atomic
@@ -35,6 +38,31 @@ def restore(*, mailbox_id: int, uids: Sequence[int]) -> int:
     return len(found)
 
 
+def expire(*, mailbox_id: int, before: datetime) -> int:
+    """Put on the shelf what was received before that moment; answers how many messages.
+
+    Raises MailboxGoneError; MaildropInUseError where a session has the maildrop open, whose messages do not go away
+    (RFC 1939, 4), with what was done until then.
+    """
+    expired = 0
+    while True:
+        with transaction.atomic():
+            maildrop = lock_maildrop(mailbox_id)
+            if maildrop.lock_worker is not None:
+                now = timezone.now()
+                raise MaildropInUseError(Lock(maildrop.lock_worker, maildrop.lock_serial), maildrop.locked_at or now)
+            old = live_messages(mailbox_id).filter(received_at__lt=before).order_by("uid")
+            octets = dict(old.values_list("uid", "octets")[:_AT_ONCE])
+            if octets:
+                live_messages(mailbox_id).filter(uid__in=octets).update(deleted_at=timezone.now())
+                maildrop.message_count -= len(octets)
+                maildrop.octets -= sum(octets.values())
+                save_changed(maildrop)
+        expired += len(octets)
+        if len(octets) < _AT_ONCE:
+            return expired
+
+
 def purge(*, mailbox_id: int, before: datetime) -> int:
     """Remove for ever what was deleted before that moment; answers how many messages. Raises MailboxGoneError."""
     purged = 0
@@ -42,9 +70,9 @@ def purge(*, mailbox_id: int, before: datetime) -> int:
         with transaction.atomic():
             lock_maildrop(mailbox_id)
             old = shelved_messages(mailbox_id).filter(deleted_at__lt=before).order_by("uid")
-            uids = list(old.values_list("uid", flat=True)[:_PURGED])
+            uids = list(old.values_list("uid", flat=True)[:_AT_ONCE])
             Content.objects.filter(mailbox_id=mailbox_id, uid__in=uids).delete()
             Message.objects.filter(mailbox_id=mailbox_id, uid__in=uids).delete()
         purged += len(uids)
-        if len(uids) < _PURGED:
+        if len(uids) < _AT_ONCE:
             return purged

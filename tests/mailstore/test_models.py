@@ -31,7 +31,7 @@ from mailstore.models import PIECE_OCTETS
 from mailstore.quota import RoomRequest, have_room
 from mailstore.removal import remove_mailboxes
 from mailstore.rows import recount
-from mailstore.shelf import purge, restore
+from mailstore.shelf import expire, purge, restore
 from tests.mailstore.mailboxes import body_of, fill, make_mailbox
 
 pytestmark = pytest.mark.django_db
@@ -189,6 +189,7 @@ def everything_else(mailbox: FoundMailbox, folder: Path) -> None:
         call_command("exportmail", mailbox.address, "--format", how, str(folder / how), stdout=io.StringIO())
         call_command("importmail", mailbox.address, str(folder / how), "--skip-duplicates", stdout=io.StringIO())
     restore(mailbox_id=mailbox.id, uids=[1])
+    expire(mailbox_id=mailbox.id, before=timezone.now())
     purge(mailbox_id=mailbox.id, before=timezone.now())
     recount(mailbox_id=mailbox.id)
     remove_mailboxes(mailbox_ids=[mailbox.id])

@@ -7,10 +7,18 @@ import pytest
 from django.utils import timezone
 
 from accounts.lookup import FoundMailbox
-from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops, read_listing
+from mailstore.maildrop import (
+    CloseRequest,
+    MaildropInUseError,
+    Opened,
+    OpenRequest,
+    close_maildrops,
+    open_maildrops,
+    read_listing,
+)
 from mailstore.models import Content, Maildrop, Message
 from mailstore.rows import live_messages, shelved_messages
-from mailstore.shelf import purge, restore
+from mailstore.shelf import expire, purge, restore
 from tests.mailstore.mailboxes import assert_counters_fit, fill, make_mailbox, stored
 
 pytestmark = pytest.mark.django_db
@@ -42,7 +50,7 @@ def test_a_message_on_no_shelf_is_not_restored(mailbox: FoundMailbox) -> None:
 
 
 def test_only_the_old_is_purged_and_only_here(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mailstore.shelf._PURGED", 2)
+    monkeypatch.setattr("mailstore.shelf._AT_ONCE", 2)
     other = make_mailbox("alfred")
     for mailbox_id in (mailbox.id, other.id):
         fill(mailbox_id, *[b"x"] * 7)
@@ -55,3 +63,33 @@ def test_only_the_old_is_purged_and_only_here(mailbox: FoundMailbox, monkeypatch
     assert [content.uid for content in Content.objects.filter(mailbox_id=mailbox.id).order_by("uid")] == [6, 7]
     assert shelved_messages(other.id).count() == 6
     assert_counters_fit(mailbox.id)
+
+
+def test_what_expires_goes_to_the_shelf_and_can_come_back(mailbox: FoundMailbox) -> None:
+    fill(mailbox.id, *[b"old"] * 203, b"new", b"old")
+    old = timezone.now() - timedelta(days=31)
+    Message.objects.filter(mailbox_id=mailbox.id).exclude(uid=204).update(received_at=old)
+    version = Maildrop.objects.get(mailbox_id=mailbox.id).version
+    assert expire(mailbox_id=mailbox.id, before=timezone.now() - timedelta(days=30)) == 204
+    assert [message.uid for message in live_messages(mailbox.id)] == [204]
+    assert_counters_fit(mailbox.id)
+    assert Maildrop.objects.get(mailbox_id=mailbox.id).version > version
+    assert restore(mailbox_id=mailbox.id, uids=[1]) == 1
+
+
+def test_nothing_to_expire_changes_nothing(mailbox: FoundMailbox) -> None:
+    fill(mailbox.id, b"new")
+    version = Maildrop.objects.get(mailbox_id=mailbox.id).version
+    assert expire(mailbox_id=mailbox.id, before=timezone.now() - timedelta(days=30)) == 0
+    assert Maildrop.objects.get(mailbox_id=mailbox.id).version == version
+
+
+def test_nothing_expires_in_an_open_session(mailbox: FoundMailbox) -> None:
+    """RFC 1939, 4: a session's messages stay until it ends."""
+    fill(mailbox.id, b"old")
+    (opened,) = open_maildrops([OpenRequest(mailbox.id, uuid.uuid4())])
+    assert isinstance(opened, Opened)
+    with pytest.raises(MaildropInUseError) as error:
+        expire(mailbox_id=mailbox.id, before=timezone.now() + timedelta(days=1))
+    assert error.value.holder == opened.lock
+    assert live_messages(mailbox.id).count() == 1
