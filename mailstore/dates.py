@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_tz
 
-#: No mail is older; an earlier date is a mistake.
-_FIRST_YEAR = 1970
+#: No mail is older; an earlier date is a mistake. In the last year of the calendar a moment could not be shown in
+#: every time zone.
+_YEARS = range(1970, 9999)
 
 
 def read_date(text: str) -> datetime | None:
@@ -17,12 +18,13 @@ def read_date(text: str) -> datetime | None:
         date = datetime(*parts[:6], tzinfo=zone).astimezone(UTC)
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
-    return date if date.year >= _FIRST_YEAR else None
+    return date if date.year in _YEARS else None
 
 
 def read_timestamp(seconds: float) -> datetime | None:
     """The moment of so many `seconds` since 1970, in UTC; None where it is out of reach."""
     try:
-        return datetime.fromtimestamp(seconds, UTC)
+        date = datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return None
+    return date if date.year in _YEARS else None
