@@ -163,6 +163,16 @@ def test_every_file_of_the_project_that_is_named_exists(path: Path) -> None:
             assert (ROOT / code).exists() or (ROOT / "tests" / code.partition("::")[0]).exists(), code
 
 
+def test_what_to_look_for_in_the_log_is_what_is_logged() -> None:
+    product = "".join(path.read_text(encoding="utf-8") for path in product_files())
+    rows = markdown.rows_of(read("docs/operations.md"), "Look for")
+    words = [words for row in rows for code in markdown.codes(row[0]) for words in re.split(r"\.\.\.|: ", code)]
+    assert len(words) > 8
+    for each in map(str.strip, words):
+        known = each in product or (ROOT / f"{each.replace('.', '/')}.py").exists() or each == "250 2.0.0"
+        assert known or not each or (ROOT / each.replace(".", "/")).is_dir(), each
+
+
 def test_images_are_small() -> None:
     for path in (ROOT / "docs/images").iterdir():
         assert path.stat().st_size < 150_000, path
