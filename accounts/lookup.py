@@ -7,7 +7,7 @@ from django.db import connection
 from django.db.models import Q
 
 from accounts.addresses import normal_login
-from accounts.models import Domain, Mailbox
+from accounts.models import Domain, Mailbox, User
 from accounts.policies import Policy, default_policy, resolve
 
 _CREDENTIALS = """
@@ -50,6 +50,15 @@ class Credential:
     #: The password opens no mail protocol.
     two_factor: bool
     policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class ScramSecret:
+    """A login name's credential with the SCRAM verifiers of its user, and the full form of the name itself."""
+
+    credential: Credential | None
+    kept: str
+    address: str
 
 
 def find_mailboxes(addresses: Sequence[str]) -> list[FoundMailbox | None]:
@@ -118,6 +127,23 @@ def find_delegated(wishes: Sequence[tuple[int, str]]) -> list[Credential | None]
         else None
         for (user_id, _), credential in zip(wishes, credentials, strict=True)
     ]
+
+
+def find_scram_secrets(logins: Sequence[str]) -> list[ScramSecret]:
+    """What a login by SCRAM of each name needs. Who is not here costs what one costs who is."""
+    credentials = find_credentials(logins)
+    default = Domain.objects.filter(is_default=True).values_list("name", flat=True).first()
+    users = {0, *(credential.user_id for credential in credentials if credential)}
+    kept = dict(User.objects.filter(pk__in=users).values_list("pk", "scram"))
+    return [
+        ScramSecret(credential, kept.get(credential.user_id, "") if credential else "", _full(login, default))
+        for login, credential in zip(logins, credentials, strict=True)
+    ]
+
+
+def _full(login: str, default_domain: str | None) -> str:
+    login = normal_login(login)
+    return login if "@" in login else f"{login}@{default_domain}"
 
 
 def _rows(statement: str, values: Collection[str]) -> Iterator[tuple[Credential, str, str]]:

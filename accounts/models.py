@@ -297,6 +297,7 @@ class LoginResult(models.TextChoices):
     ADMITTED = "admitted", _("let in")
     UNKNOWN = "unknown", _("there is no such mailbox")
     WRONG = "wrong", _("wrong password")
+    SCRAM = "scram", _("has no SCRAM verifier: to log in once by another mechanism, or to set the password, makes one")
     SUSPENDED = "suspended", _("the mailbox or its user is suspended")
     TWO_FACTOR = "two-factor", _("needs an app password, since two-factor is on")
     PROTOCOL = "protocol", _("the app password is not for this protocol")

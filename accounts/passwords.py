@@ -18,6 +18,9 @@ from django.contrib.auth.hashers import check_password, make_password
 #: Verified credentials remembered by one process; the oldest goes first.
 REMEMBERED = 100_000
 
+#: By Unicode category: every blank is the usual one; half a sign, which no password holds, is one that can be encoded.
+_REPLACED = {"Zs": " ", "Cs": "\ufffd"}
+
 
 def prepare_password(password: str) -> str:
     """A password as it is hashed: the same for all ways to type it (RFC 8265, 4.2.2, rules 2 and 4).
@@ -26,8 +29,7 @@ def prepare_password(password: str) -> str:
     """
     if password.isascii():
         return password
-    spaced = "".join(" " if unicodedata.category(sign) == "Zs" else sign for sign in password)
-    return unicodedata.normalize("NFC", spaced)
+    return unicodedata.normalize("NFC", "".join(_REPLACED.get(unicodedata.category(s), s) for s in password))
 
 
 class PasswordChecker:

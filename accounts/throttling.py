@@ -9,7 +9,7 @@ try is neither looked at nor counted.
   failures with that login: whoever guesses from elsewhere, or guesses other logins from the same address or range,
   is not in its way. A success changes no count, so nobody guesses in the shadow of somebody else's successes; it
   need not, since a wait begins with a failure and success is none.
-- **Old passwords.** The same password for the same login again is no further guess (`Guesses`).
+- **Old passwords.** The same password for the same login again is no further guess (`Guesses`), and costs no hash.
 - **Unknown logins** are counted by their names, as existing ones are: waiting tells nothing.
 
 Each process keeps what counts in memory, its own failures at once; `exchange`, about once a second, adds them to the
@@ -32,7 +32,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.addresses import kept_login, normal_login
-from accounts.models import Throttle
+from accounts.models import LoginResult, Throttle
 from accounts.networks import lies_in, narrow_and_wide
 from accounts.pruning import delete_rows
 from mailplatform.bridge import Bridge
@@ -187,21 +187,29 @@ class Throttles:
 
 
 class Guesses:
-    """Which password was tried with which login, under a keyed digest; the ones not seen for longest are forgotten."""
+    """What became of a guess, under a keyed digest; those not seen for longest are forgotten."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
-        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._seen: OrderedDict[bytes, LoginResult] = OrderedDict()
 
-    def is_new(self, *parts: str) -> bool:
-        """Whether this was not tried before; now it was."""
-        digest = hmac.digest(self._key, "\0".join(parts).encode("utf-8", "surrogatepass"), hashlib.sha256)[:16]
-        new = digest not in self._seen
-        self._seen[digest] = None
-        self._seen.move_to_end(digest)
+    def result_of(self, *guess: str) -> LoginResult | None:
+        """Why this very guess was refused before; None where it was not."""
+        digest = self._digest(guess)
+        result = self._seen.get(digest)
+        if result is not None:
+            self._seen.move_to_end(digest)
+        return result
+
+    def refused(self, result: LoginResult, *guess: str) -> None:
+        """Remember a refused guess."""
+        self._seen[self._digest(guess)] = result
         if len(self._seen) > MOST_GUESSES:
             self._seen.popitem(last=False)
-        return new
+
+    def _digest(self, guess: Sequence[str]) -> bytes:
+        text = "\0".join(guess).encode("utf-8", "surrogatepass")
+        return hmac.digest(self._key, text, hashlib.sha256)[:16]
 
 
 def forgive(keys: Sequence[str]) -> int:

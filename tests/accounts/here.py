@@ -4,12 +4,17 @@ The loop runs on a thread of its own meanwhile, so `drive` takes what a test doe
 """
 
 import asyncio
+import atexit
 import queue
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 Job = Callable[[], None]
+
+#: Turns only while something is driven, so what goes on in the background of one call goes on in the next.
+_LOOP = asyncio.new_event_loop()
+atexit.register(_LOOP.close)
 
 
 class HereBridge:
@@ -41,7 +46,7 @@ class HereBridge:
 
         def turn() -> None:
             try:
-                outcome.extend([asyncio.run(work), None])
+                outcome.extend([_LOOP.run_until_complete(work), None])
             except BaseException as error:
                 outcome.extend([None, error])
             finally:

@@ -72,6 +72,7 @@ def test_a_hash_that_is_none_is_no_password() -> None:
         ("a\u00a0b\u3000c", "a b c"),
         ("\uff41", "\uff41"),
         ("\u0007", "\u0007"),
+        ("\ud800", "\ufffd"),
     ],
 )
 def test_a_password_is_the_same_however_its_signs_are_composed(typed: str, prepared: str) -> None:

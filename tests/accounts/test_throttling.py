@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from accounts import throttling
-from accounts.models import Throttle
+from accounts.models import LoginResult, Throttle
 from accounts.throttling import RULES, Count, Guesses, Place, Rule, Throttles, forgive, prune
 from mailplatform.bridge import Bridge
 from tests.accounts.here import Clock, HereBridge
@@ -415,27 +415,30 @@ def test_a_row_says_what_it_counts() -> None:
 # --- Guesses -------------------------------------------------------------------------------------------------
 
 
-def test_the_same_guess_again_is_none() -> None:
+def test_a_refused_guess_is_remembered_with_its_reason() -> None:
     guesses = Guesses()
-    assert guesses.is_new(JULES, "secret")
-    assert not guesses.is_new(JULES, "secret")
-    assert guesses.is_new(ALFRED, "secret")
-    assert guesses.is_new(JULES, "Secret")
-    assert guesses.is_new(JULES, "\ud800")
+    assert guesses.result_of(JULES, "secret") is None
+    guesses.refused(LoginResult.WRONG, JULES, "secret")
+    guesses.refused(LoginResult.TWO_FACTOR, JULES, "\ud800")
+    assert guesses.result_of(JULES, "secret") is LoginResult.WRONG
+    assert guesses.result_of(JULES, "\ud800") is LoginResult.TWO_FACTOR
+    assert guesses.result_of(ALFRED, "secret") is None
+    assert guesses.result_of(JULES, "Secret") is None
 
 
 def test_guesses_are_forgotten_that_were_not_seen_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttling, "MOST_GUESSES", 2)
     guesses = Guesses()
-    assert [guesses.is_new(guess) for guess in "abacab"] == [True, True, False, True, False, True]
-    assert len(guesses._seen) == 2
+    for guess in "abac":
+        if guesses.result_of(guess) is None:
+            guesses.refused(LoginResult.WRONG, guess)
+    assert [guesses.result_of(guess) for guess in "abc"] == [LoginResult.WRONG, None, LoginResult.WRONG]
 
 
 def test_no_password_is_kept() -> None:
-    guesses = Guesses()
-    guesses.is_new(JULES, "a very secret one")
+    guesses, others = Guesses(), Guesses()
+    for each in (guesses, others):
+        each.refused(LoginResult.WRONG, JULES, "a very secret one")
     assert all(len(digest) == 16 for digest in guesses._seen)
     assert b"secret" not in b"".join(guesses._seen)
-    other = Guesses()
-    other.is_new(JULES, "a very secret one")
-    assert guesses._seen.keys().isdisjoint(other._seen.keys())
+    assert guesses._seen.keys().isdisjoint(others._seen.keys())

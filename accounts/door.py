@@ -1,0 +1,296 @@
+"""Who may come in: one door for every mail protocol.
+
+A protocol asks with what it was told, and gets an Admission or an error. To the outside all refusals of a login are
+one and the same, in words and in the work that is done for them (promise 7): a wrong password is one slow hash,
+whether its user exists, is suspended, or may use no password. Why it was refused is for the record alone.
+
+A Door belongs to one event loop. `chores` runs beside it, from before the first login (accounts.watch).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn, TypeVar
+
+from django.conf import settings
+
+from accounts.addresses import kept_login, normal_login
+from accounts.app_passwords import FoundAppPassword, Use, find_app_passwords, typed_digest
+from accounts.callers import Caller as Caller
+from accounts.callers import Protocol as Protocol
+from accounts.hashing import Hashing, TooBusyError
+from accounts.lookup import Credential, ScramSecret, find_credentials, find_delegated, find_scram_secrets
+from accounts.models import LoginResult
+from accounts.passwords import PasswordChecker, prepare_password
+from accounts.policies import Policy
+from accounts.renewal import renew
+from accounts.scram import ScramVerifier, find_verifier, invented_verifier
+from accounts.watch import NotAdmittedError as NotAdmittedError
+from accounts.watch import ThrottledError as ThrottledError
+from accounts.watch import Try, Watch
+from mailplatform.bridge import Bridge
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: Seconds between two rounds of the chores.
+CHORE_SECONDS = 1.0
+#: What a client is told to wait that came while too many logins were under way.
+BUSY_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a login opened. `user_id` is who came in: the owner, or a delegate."""
+
+    mailbox_id: int
+    address: str
+    user_id: int
+    policy: Policy
+    read_only: bool = False
+    app_password_id: int | None = None
+
+
+class Door:
+    """The logins of one worker process."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        seconds: float | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """`seconds`: how long a right password is remembered (CREDENTIAL_CACHE_SECONDS). Computes one slow hash."""
+        self._bridge = bridge
+        self._clock = clock
+        self._passwords = PasswordChecker(settings.CREDENTIAL_CACHE_SECONDS if seconds is None else seconds)
+        self._hashing = Hashing()
+        self._watch = Watch(bridge, clock, sleep)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    # --- What protocols ask -----------------------------------------------------------------------------------
+
+    async def admit(
+        self, caller: Caller, login: str, password: str, *, authzid: str = "", mechanism: str = "PLAIN"
+    ) -> Admission:
+        """Let in by a password or an app password. Raises NotAdmittedError, ThrottledError.
+
+        `authzid` is the mailbox to open where it is not the login's own (RFC 4616, 2).
+        """
+        trying = self._watch.begin(caller, login, mechanism)
+        return await self._answer(trying, self._by_password(trying, prepare_password(password), authzid))
+
+    async def scram_verifier(self, caller: Caller, login: str, mechanism: str) -> ScramVerifier:
+        """What the proof of a client is checked against; an invented one where no proof will be right.
+
+        Raises ThrottledError. `admit_proven` or `reject` follows, with the same verifier.
+        """
+        if mechanism not in settings.SCRAM_MECHANISMS:
+            raise ValueError(mechanism)
+        trying = self._watch.begin(caller, login, mechanism)
+        return await self._answer(trying, self._find_verifier(trying), ends=False)
+
+    async def admit_proven(
+        self, caller: Caller, login: str, verifier: ScramVerifier, *, authzid: str = ""
+    ) -> Admission:
+        """Let in after a right proof. Raises NotAdmittedError, ThrottledError."""
+        trying = self._watch.begin(caller, login, verifier.mechanism)
+        return await self._answer(trying, self._by_proof(trying, verifier, authzid))
+
+    async def reject(self, caller: Caller, login: str, verifier: ScramVerifier) -> NoReturn:
+        """Count and record a wrong proof. Raises NotAdmittedError, always."""
+        trying = self._watch.begin(caller, login, verifier.mechanism)
+        # Of two wrong proofs nobody can tell whether they are of the same password: each counts.
+        self._watch.failed(trying)
+        await self._answer(trying, self._without_proof(trying))
+        raise AssertionError("a wrong proof was answered")
+
+    async def chores(self) -> NoReturn:
+        """Keep the throttles fresh and the records written, until cancelled."""
+        while True:
+            await self.tend()
+            await asyncio.sleep(CHORE_SECONDS)
+
+    async def tend(self) -> None:
+        """One round of the chores."""
+        await self._watch.tend()
+
+    async def close(self) -> None:
+        """Break off the logins under way and write what is to be written. `chores` has been cancelled before."""
+        self._hashing.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.tend()
+
+    # --- Ways to come in --------------------------------------------------------------------------------------
+
+    async def _by_password(self, trying: Try, password: str, authzid: str) -> Admission:
+        await self._watch.wait(trying)
+        credential = await self._find(trying)
+        if (digest := typed_digest(password)) is not None:
+            found = await self._bridge.gather(find_app_passwords, digest)
+            if found is not None and credential is not None and found.user_id == credential.user_id:
+                return await self._by_app_password(trying, credential, found, authzid)
+        return await self._open(trying, await self._verify(trying, credential, password), authzid)
+
+    async def _by_app_password(
+        self, trying: Try, credential: Credential, found: FoundAppPassword, authzid: str
+    ) -> Admission:
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        trying.app_password = found.name
+        refusal = found.refusal(trying.caller, now)
+        if refusal is not None:
+            raise NotAdmittedError(refusal)
+        admission = await self._open(trying, credential, authzid, found)
+        if found.use_is_news(now):
+            self._watch.used(Use(found.id, now, trying.caller.address))
+        return admission
+
+    async def _by_proof(self, trying: Try, verifier: ScramVerifier, authzid: str) -> Admission:
+        # Asked again: of proofs that were all begun before the first one failed the right one waits like the others.
+        await self._watch.wait(trying)
+        secret = await self._find_secret(trying)
+        if secret is None or secret.credential is None or _verifier(secret, trying.mechanism) != verifier:
+            raise NotAdmittedError(trying.reason)
+        return await self._open(trying, secret.credential, authzid)
+
+    async def _without_proof(self, trying: Try) -> NoReturn:
+        await self._find_secret(trying)
+        raise NotAdmittedError(trying.reason)
+
+    async def _open(
+        self, trying: Try, credential: Credential, authzid: str, found: FoundAppPassword | None = None
+    ) -> Admission:
+        """The mailbox that was asked for: the login's own, or by `authzid` another one of this user's or entrusted."""
+        target = credential
+        if authzid and normal_login(authzid) not in (trying.place.login, credential.address):
+            target = await self._find_delegated(credential.user_id, authzid)
+        self._watch.succeeded(trying)
+        trying.mailbox_id = target.mailbox_id
+        return Admission(
+            target.mailbox_id, target.address, credential.user_id, target.policy,
+            found is not None and found.read_only, found.id if found else None,
+        )  # fmt: skip
+
+    # --- Looking ----------------------------------------------------------------------------------------------
+
+    async def _find(self, trying: Try) -> Credential | None:
+        """The credential that the login names; None where nothing opens it."""
+        credential = await self._bridge.gather(find_credentials, trying.login) if _can_exist(trying.login) else None
+        return _usable(trying, credential)
+
+    async def _find_delegated(self, user_id: int, authzid: str) -> Credential:
+        found = await self._bridge.gather(find_delegated, (user_id, authzid)) if _can_exist(authzid) else None
+        if found is None or not found.is_active:
+            raise NotAdmittedError(LoginResult.DELEGATION)
+        return found
+
+    async def _verify(self, trying: Try, credential: Credential | None, password: str) -> Credential:
+        """The credential again, where the password fits and may be used; otherwise raises NotAdmittedError."""
+        encoded = credential.encoded if credential else None
+        two_factor = credential is not None and credential.two_factor
+        guess = ("two-factor" if two_factor else "", encoded or "", trying.place.login, password)
+        if (reason := self._watch.guesses.result_of(*guess)) is not None:
+            raise NotAdmittedError(reason)
+        remembered = encoded is not None and self._passwords.recall(encoded, password)
+        right = remembered or await self._hash(trying, encoded, password)
+        if right and credential is not None and not two_factor:
+            if not remembered:
+                self._start(self._renew(credential, password))
+            return credential
+        reason = LoginResult.TWO_FACTOR if right else trying.reason
+        # With two-factor a right password counts as a wrong one, else it could be found out here.
+        self._watch.guesses.refused(reason, *guess)
+        self._watch.failed(trying)
+        raise NotAdmittedError(reason)
+
+    async def _hash(self, trying: Try, encoded: str | None, password: str) -> bool:
+        """Compute the slow hash once it is its turn, and if by then there is nothing to wait for."""
+        try:
+            while True:
+                async with self._hashing.turn(trying.place.network):
+                    if not await self._watch.seconds(trying):
+                        return await self._hashing.run(self._passwords.verify, encoded, password)
+                await self._watch.wait(trying)
+        except TooBusyError:
+            raise ThrottledError(BUSY_SECONDS, LoginResult.BUSY) from None
+
+    async def _find_verifier(self, trying: Try) -> ScramVerifier:
+        await self._watch.wait(trying)
+        secret = await self._find_secret(trying)
+        address = secret.address if secret else kept_login(trying.login)
+        return _verifier(secret, trying.mechanism) or invented_verifier(address, trying.mechanism)
+
+    async def _find_secret(self, trying: Try) -> ScramSecret | None:
+        if not _can_exist(trying.login):
+            return None
+        secret = await self._bridge.gather(find_scram_secrets, trying.login)
+        credential = _usable(trying, secret.credential)
+        if credential is not None and credential.two_factor:
+            trying.reason = LoginResult.TWO_FACTOR
+        elif credential is not None and _verifier(secret, trying.mechanism) is None:
+            trying.reason = LoginResult.SCRAM
+        return secret
+
+    async def _renew(self, credential: Credential, password: str) -> None:
+        """Bring what is stored of a right password up to date."""
+        try:
+            await renew(self._bridge, self._hashing, credential, password)
+        except TooBusyError:
+            logger.info("too busy to renew the password hash of user %d", credential.user_id)
+        except Exception:
+            logger.exception("renewing the password hash of user %d failed", credential.user_id)
+
+    # --- Each login to its end ----------------------------------------------------------------------------------
+
+    async def _answer(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool = True) -> Result:
+        """What `work` answers. It goes on where the caller leaves: who hangs up early has guessed all the same."""
+        return await asyncio.shield(self._start(self._recorded(trying, work, ends=ends)))
+
+    async def _recorded(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool) -> Result:
+        try:
+            answer = await work
+        except (NotAdmittedError, ThrottledError) as error:
+            self._watch.record(trying, error.reason)
+            raise
+        except Exception:
+            self._watch.record(trying, LoginResult.ERROR)
+            raise
+        if ends:
+            self._watch.record(trying, LoginResult.ADMITTED)
+        return answer
+
+    def _start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _can_exist(login: str) -> bool:
+    """Whether any mailbox could be called so; what is too long or cannot be shown need not be asked for."""
+    return kept_login(login) == login
+
+
+def _usable(trying: Try, credential: Credential | None) -> Credential | None:
+    """The credential where it is active; what is found goes to the record in any case."""
+    if credential is None:
+        return None
+    trying.mailbox_id = credential.mailbox_id
+    trying.reason = LoginResult.WRONG if credential.is_active else LoginResult.SUSPENDED
+    return credential if credential.is_active else None
+
+
+def _verifier(secret: ScramSecret | None, mechanism: str) -> ScramVerifier | None:
+    """The verifier of one who may come in by it."""
+    credential = secret.credential if secret else None
+    if secret is None or credential is None or not credential.is_active or credential.two_factor:
+        return None
+    return find_verifier(secret.kept, credential.encoded, mechanism)
