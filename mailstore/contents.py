@@ -15,6 +15,8 @@ from mailstore.models import PIECE_OCTETS, Content
 
 # SQL of our own, since RETR waits for it: the ORM takes five times the processor time to say the same.
 _FIRST_PIECES = "SELECT uid, octets FROM mailstore_content WHERE mailbox_id = %s AND piece = 0 AND uid IN ({})"
+#: What mailstore.rows.among says of PostgreSQL.
+_BETWEEN = " AND uid BETWEEN %s AND %s"
 
 
 class ContentMissingError(Exception):
@@ -33,9 +35,13 @@ def octets_cursor() -> Iterator[CursorWrapper]:
 
 def read_first_pieces(mailbox_id: int, uids: Sequence[int]) -> dict[int, bytes]:
     """uid -> first piece of the wire form; without those that are not there."""
-    places = ", ".join(["%s"] * len(uids))
+    if not uids:
+        return {}
+    sql, parameters = _FIRST_PIECES.format(", ".join(["%s"] * len(uids))), [mailbox_id, *uids]
+    if connection.vendor == "postgresql":
+        sql, parameters = sql + _BETWEEN, [*parameters, min(uids), max(uids)]
     with octets_cursor() as cursor:
-        cursor.execute(_FIRST_PIECES.format(places), [mailbox_id, *uids])
+        cursor.execute(sql, parameters)
         return {uid: bytes(octets) for uid, octets in cursor.fetchall()}
 
 

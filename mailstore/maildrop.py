@@ -24,7 +24,7 @@ from django.utils import timezone
 from mailstore.contents import octets_cursor
 from mailstore.locks import Lock, free_locks, take_locks
 from mailstore.models import Maildrop
-from mailstore.rows import MailboxGoneError, count_and_sum, live_messages, lock_maildrops, recount, save_changed
+from mailstore.rows import MailboxGoneError, among, count_and_sum, live_messages, lock_maildrops, recount, save_changed
 
 logger = logging.getLogger(__name__)
 
@@ -291,7 +291,7 @@ def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Clos
     """Move one session's deletions to the shelf; the row is locked."""
     before = maildrop.message_count, maildrop.octets
     for uids in _batches(request.deleted):
-        going = live_messages(maildrop.mailbox_id).filter(uid__in=uids)
+        going = live_messages(maildrop.mailbox_id).filter(among(uids))
         messages, octets = count_and_sum(going)
         going.update(deleted_at=now)
         maildrop.message_count -= messages
@@ -301,4 +301,5 @@ def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Clos
 
 
 def _batches(uids: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (uids[start : start + _UIDS] for start in range(0, len(uids), _UIDS))
+    ordered = sorted(uids)
+    return (ordered[start : start + _UIDS] for start in range(0, len(ordered), _UIDS))

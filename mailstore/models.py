@@ -85,12 +85,16 @@ class Message(models.Model):
             ),
         ]
         indexes = [
+            # Listings and pages of live messages, whatever has gathered on the shelf.
             models.Index(
-                fields=["mailbox", "deleted_at"],
+                fields=["mailbox", "uid"], condition=Q(deleted_at__isnull=True), name="mailstore_message_live"
+            ),
+            # Pages of the shelf, and what is to be purged of it, whatever is live.
+            models.Index(
+                fields=["mailbox", "uid", "deleted_at"],
                 condition=Q(deleted_at__isnull=False),
                 name="mailstore_message_shelf",
             ),
-            models.Index(fields=["mailbox", "message_id"], name="mailstore_message_by_id"),
         ]
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from mailstore.locks import Lock
 from mailstore.maildrop import MaildropInUseError
 from mailstore.models import Content, Message
-from mailstore.rows import live_messages, lock_maildrop, save_changed, shelved_messages
+from mailstore.rows import among, live_messages, lock_maildrop, save_changed, shelved_messages
 
 #: Messages expired or purged in one transaction, so that deliveries do not wait long for the row.
 _AT_ONCE = 200
@@ -54,7 +54,7 @@ def expire(*, mailbox_id: int, before: datetime) -> int:
             old = live_messages(mailbox_id).filter(received_at__lt=before).order_by("uid")
             octets = dict(old.values_list("uid", "octets")[:_AT_ONCE])
             if octets:
-                live_messages(mailbox_id).filter(uid__in=octets).update(deleted_at=timezone.now())
+                live_messages(mailbox_id).filter(among(list(octets))).update(deleted_at=timezone.now())
                 maildrop.message_count -= len(octets)
                 maildrop.octets -= sum(octets.values())
                 save_changed(maildrop)
@@ -71,8 +71,9 @@ def purge(*, mailbox_id: int, before: datetime) -> int:
             lock_maildrop(mailbox_id)
             old = shelved_messages(mailbox_id).filter(deleted_at__lt=before).order_by("uid")
             uids = list(old.values_list("uid", flat=True)[:_AT_ONCE])
-            Content.objects.filter(mailbox_id=mailbox_id, uid__in=uids).delete()
-            Message.objects.filter(mailbox_id=mailbox_id, uid__in=uids).delete()
+            if uids:
+                Content.objects.filter(among(uids), mailbox_id=mailbox_id).delete()
+                Message.objects.filter(among(uids), mailbox_id=mailbox_id).delete()
         purged += len(uids)
         if len(uids) < _AT_ONCE:
             return purged

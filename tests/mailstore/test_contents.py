@@ -20,6 +20,7 @@ def test_the_first_pieces_of_many_messages_are_one_query(
     with django_assert_num_queries(1):
         found = read_first_pieces(mailbox.id, [1, 3, 99])
     assert found == {1: b"A: 1\r\n\r\n", 3: b"A: 3\r\n\r\n"}
+    assert read_first_pieces(mailbox.id, []) == {}
 
 
 @pytest.mark.parametrize("more", [0, 1, PIECE_OCTETS])
