@@ -240,8 +240,7 @@ def _store(additions: Sequence[_Addition]) -> None:
         for addition, uid in placed
         for number, piece in enumerate(addition.body.pieces(addition.top))
     )
-    for maildrop in {addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values():
-        save_changed(maildrop)
+    save_changed(*{addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values())
 
 
 def _give_uid(addition: _Addition) -> int:

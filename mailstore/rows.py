@@ -14,6 +14,10 @@ from django.db.models import Count, Q, QuerySet, Sum
 from accounts.models import Mailbox
 from mailstore.models import Maildrop, Message
 
+_CHANGED = (
+    "UPDATE mailstore_maildrop SET next_uid = %s, message_count = %s, octets = %s, version = %s WHERE mailbox_id = %s"
+)
+
 
 class MailboxGoneError(Exception):
     """The mailbox has been removed."""
@@ -84,10 +88,15 @@ def count_and_sum(messages: QuerySet[Message]) -> tuple[int, int]:
     return found["messages"], found["octets"]
 
 
-def save_changed(maildrop: Maildrop) -> None:
-    """Store the counters and the next uid of a locked row whose live messages have changed."""
-    maildrop.version += 1
-    maildrop.save(update_fields=["next_uid", "message_count", "octets", "version"])
+def save_changed(*maildrops: Maildrop) -> None:
+    """Store the counters and the next uid of locked rows whose live messages have changed."""
+    rows = []
+    for maildrop in maildrops:
+        maildrop.version += 1
+        counters = maildrop.next_uid, maildrop.message_count, maildrop.octets, maildrop.version
+        rows.append((*counters, maildrop.mailbox_id))
+    with connection.cursor() as cursor:
+        cursor.executemany(_CHANGED, rows)
 
 
 @transaction.atomic
