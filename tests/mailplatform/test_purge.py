@@ -105,3 +105,11 @@ def test_every_mailbox_has_its_turn_and_those_without_mail_cost_nothing(
             _age(other, 1, days=40)
     assert run() == "3 messages expired, 0 removed from the shelf\n"
     assert Maildrop.objects.count() == 3
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_a_mailbox_that_is_removed_meanwhile_stops_nothing(
+    mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    monkeypatch.setattr(purge, "_mailboxes", lambda: iter([(999_999, days), (mailbox.id, 30)]))
+    assert run() == "1 messages expired, 0 removed from the shelf\n"

@@ -5,6 +5,7 @@ nothing, its turn is the next day. May be run on several hosts, and ended at any
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -40,7 +41,8 @@ class Command(BaseCommand):
                 in_use += 1
             except MailboxGoneError:
                 continue
-            purged += purge(mailbox_id=mailbox_id, before=now - timedelta(days=settings.MAIL_SHELF_DAYS))
+            with suppress(MailboxGoneError):
+                purged += purge(mailbox_id=mailbox_id, before=now - timedelta(days=settings.MAIL_SHELF_DAYS))
         self.stdout.write(f"{expired} messages expired, {purged} removed from the shelf")
         if in_use:
             self.stdout.write(f"{in_use} mailboxes are open in a session: what expires there does so the next time")
