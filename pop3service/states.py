@@ -81,7 +81,7 @@ class Authenticate:
     """Check the password and lock the maildrop; answered with Opened."""
 
     login: str
-    password: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from pop3service.states import Authorization, Channel, Code, NoMessages, Refusal, Transaction
+from pop3service.states import Authenticate, Authorization, Channel, Code, NoMessages, Refusal, Transaction
 from tests.pop3service.memory import MemoryMaildrop, message
 
 
@@ -43,6 +43,10 @@ class TestChannel:
         assert channel.with_tls() == Channel("dewey", encrypted=True, starttls=True, plaintext=False)
         with pytest.raises(FrozenInstanceError):
             channel.encrypted = True
+
+
+def test_a_password_is_not_shown_with_the_request_that_holds_it() -> None:
+    assert "secret" not in repr(Authenticate("mrose", "secret"))
 
 
 def test_an_authorization_begins_without_a_name() -> None:
