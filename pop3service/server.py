@@ -131,6 +131,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_began",
         "_choked",
+        "_client",
         "_due",
         "_early",
         "_encrypted",
@@ -147,6 +148,7 @@ class Connection(asyncio.Protocol):
         "_working",
     )
 
+    _client: str  # the address
     _session: Session
     _work: Work
     _transport: asyncio.Transport
@@ -170,6 +172,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self._server
         self._take_transport(transport)
+        peer = transport.get_extra_info("peername")
+        self._client = str(peer[0]) if peer else ""
         if server.draining or len(server.open) >= server.limits.max_connections:
             self._turn_away()
             return
@@ -236,12 +240,6 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     # --- Inside ---
-
-    @property
-    def _client(self) -> str:
-        """The client's address, for the log."""
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if peer else ""
 
     def _turn_away(self) -> None:
         server = self._server

@@ -605,18 +605,19 @@ class TestErrors:
         assert "Authenticate was given up" in caplog.text
         assert "secret" not in caplog.text
 
+    @pytest.mark.parametrize("with_tls", [False, True])
     def test_work_that_fails_when_the_client_has_gone_is_logged(
-        self, serve: Serve, caplog: pytest.LogCaptureFixture
+        self, serve: Serve, tls: Tls, caplog: pytest.LogCaptureFixture, with_tls: bool
     ) -> None:
-        served = serve(message(100), slow=(Finish,), broken=(Finish,))
-        with served.connect() as client:
+        served = serve(message(100), slow=(Finish,), broken=(Finish,), tls=tls.server)
+        with served.connect(tls=tls.client if with_tls else None) as client:
             client.log_in()
             client.send(b"DELE 1\r\nQUIT\r\n")
             wait_until(lambda: served.work.waiting != [])
             client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         wait_until(lambda: served.work.left)
         served.thread.call(served.work.answer)
-        wait_until(lambda: "Finish failed" in caplog.text)
+        wait_until(lambda: "127.0.0.1: Finish failed" in caplog.text)
 
     def test_a_quit_that_fails_is_answered_so_and_ends_the_session(self, serve: Serve) -> None:
         served = serve(message(100), broken=(Finish,))
