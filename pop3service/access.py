@@ -42,8 +42,11 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Messages in all the listings that are remembered (32 octets each, more with imported unique-ids).
+#: Messages in all the listings that are remembered: 32 octets each. A listing itself takes as much as so many
+#: messages, and so does a unique-id that came with a message.
 REMEMBERED_MESSAGES = 1_000_000
+LISTING_COST = 24
+UNIQUE_ID_COST = 5
 #: Deletions above this number are a batch of their own, so that other sessions do not wait for them.
 MANY_DELETIONS = 1000
 #: Seconds between tries to open a maildrop that is in use: a client that lost its connection is back at once.
@@ -74,12 +77,17 @@ class Keeper:
     def visit(self) -> "Visit":
         return Visit(self)
 
-    async def fits(self, credential: Credential | None, password: str) -> bool:
-        """Whether the password opens the mailbox; for nobody and for a suspended one no, after as long a time."""
+    async def fits(self, credential: Credential | None, password: str, *, still_wanted: Callable[[], bool]) -> bool:
+        """Whether the password opens the mailbox; for nobody and for a suspended one no, after as long a time.
+
+        It is not computed where the answer is no longer wanted when its turn comes.
+        """
         encoded = credential.encoded if credential is not None and credential.is_active else None
         if encoded is not None and self.checker.recall(encoded, password):
             return True
-        return await self.loop.run_in_executor(self._hashing, self.checker.verify, encoded, password)
+        return await self.loop.run_in_executor(
+            self._hashing, lambda: still_wanted() and self.checker.verify(encoded, password)
+        )
 
     def release(self, opened: Opened) -> None:
         """Free a lock with nothing deleted, as soon as the database lets us."""
@@ -120,7 +128,7 @@ class Listings:
 
     def __init__(self, messages: int) -> None:
         self._most = messages
-        self._messages = 0
+        self._cost = 0
         self._known: OrderedDict[int, tuple[int, Listing]] = OrderedDict()
 
     def get(self, opened: Opened) -> Listing | None:
@@ -133,13 +141,13 @@ class Listings:
     def put(self, opened: Opened, listing: Listing) -> None:
         self._forget(opened.mailbox_id)
         self._known[opened.mailbox_id] = opened.version, listing
-        self._messages += len(listing)
-        while self._messages > self._most:
+        self._cost += _cost(listing)
+        while self._cost > self._most:
             self._forget(next(iter(self._known)))
 
     def _forget(self, mailbox_id: int) -> None:
         if (known := self._known.pop(mailbox_id, None)) is not None:
-            self._messages -= len(known[1])
+            self._cost -= _cost(known[1])
 
 
 class Visit:
@@ -180,7 +188,8 @@ class Visit:
         # No mailbox's name holds a NUL, and PostgreSQL takes none in a parameter.
         known = "\0" not in request.login
         credential = await keeper.bridge.gather(find_credentials, request.login) if known else None
-        if not await keeper.fits(credential, request.password) or credential is None:
+        fits = await keeper.fits(credential, request.password, still_wanted=lambda: not self._gone)
+        if not fits or credential is None:
             raise Refusal(WRONG_LOGIN, Code.AUTH)
         keeper.opening[credential.mailbox_id] += 1
         try:
@@ -285,6 +294,10 @@ _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
     ReadPiece: Visit._read_piece,
     Finish: Visit._finish,
 }
+
+
+def _cost(listing: Listing) -> int:
+    return LISTING_COST + len(listing) + UNIQUE_ID_COST * len(listing.unique_ids)
 
 
 def _count_down(counter: Counter[int], key: int) -> None:

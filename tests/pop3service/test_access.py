@@ -3,7 +3,9 @@
 import socket
 import threading
 import uuid
+from array import array
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -135,6 +137,23 @@ class TestLogin:
         served.checker.verify = lambda *arguments: verified.append(arguments) or verify(*arguments)
         assert try_login(served, name, "wrong") == WRONG
         assert len(verified) == 1
+
+    def test_no_hash_is_computed_for_a_client_that_has_gone(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        """Nobody can keep the processors busy by connecting, sending a password and leaving."""
+        served = serve_mailboxes()
+        gate, verified = threading.Event(), []
+        served.checker.verify = lambda *arguments: verified.append(arguments) or gate.wait(10)
+        threads = served.keeper._hashing._max_workers
+        clients = [served.connect().greet() for _ in range(threads + 5)]
+        for client in clients:
+            client.send(b"USER nobody\r\nPASS x\r\n")
+        wait_until(lambda: len(served.keeper._tasks) == threads + 5 and len(verified) == threads)
+        for client in clients:
+            drop(client)
+        wait_until(lambda: served.open() == 0)
+        gate.set()
+        wait_until(lambda: not served.keeper._tasks)
+        assert len(verified) == threads
 
     @pytest.mark.parametrize("password", ["a b", " a", "a ", "  a  b  ", "\ta", "motdepassé", "密码"])
     def test_passwords_with_spaces_and_letters_of_any_language(self, serve_mailboxes: Serve, password: str) -> None:
@@ -385,7 +404,7 @@ class TestListing:
                 column.extend(range(10))
             return made
 
-        listings = Listings(35)
+        listings = Listings(3 * (10 + access.LISTING_COST) + 5)
         first = listing()
         listings.put(opened(1), first)
         for mailbox_id in (2, 3):
@@ -398,8 +417,17 @@ class TestListing:
         for _ in range(100):
             listings.put(opened(1), listing())
         assert listings.get(opened(3)) is not None
-        listings.put(opened(5), Listing(1, *[listing().uids * 4] * 4))
+        listings.put(opened(5), Listing(1, *[listing().uids * 20] * 4))
         assert listings.get(opened(5)) is None
+
+    def test_what_was_imported_takes_more_of_it(self) -> None:
+        opened = Opened(1, Lock(uuid.UUID(int=1), 1), 1, 2, 1, 8, 1)
+        listing = Listing(1, *[array("Q", [8])] * 4)
+        listings = Listings(1 + access.LISTING_COST)
+        listings.put(opened, listing)
+        assert listings.get(opened) is listing
+        listings.put(opened, replace(listing, unique_ids={0: "GmailId17"}))
+        assert listings.get(opened) is None
 
 
 class TestUpdate:
@@ -429,7 +457,11 @@ class TestUpdate:
         assert lock_of(jules) is None
 
     def test_it_goes_on_where_the_client_does_not_wait_for_the_answer(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+        self,
+        serve_mailboxes: Serve,
+        jules: FoundMailbox,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         gate = Gate(monkeypatch, "close_maildrops")
         served = serve_mailboxes()
@@ -441,7 +473,9 @@ class TestUpdate:
             wait_until(lambda: served.open() == 0)
             gate.open()
         wait_until_free(jules)
+        wait_until(lambda: not served.keeper._tasks)
         assert live_messages(jules.id).count() == 2
+        assert caplog.text == ""  # nobody tried to free the lock beside it
 
 
 class TestDatabaseAway:
