@@ -140,6 +140,7 @@ class Connection(asyncio.Protocol):
         "_lost",
         "_mark",
         "_reading",
+        "_sent",
         "_server",
         "_session",
         "_since",
@@ -164,6 +165,7 @@ class Connection(asyncio.Protocol):
         self._early = b""
         self._eof = False
         self._lost = True
+        self._sent = 0  # octets that the transport was given
         self._mark = (0, 0)
         self._began = self._since = 0.0
 
@@ -230,7 +232,7 @@ class Connection(asyncio.Protocol):
     def check_time(self, now: float) -> None:
         """End the session where it took too long. Only commands and output that goes count as activity."""
         limits = self._server.limits
-        mark = (self._session.commands, self._transport.get_write_buffer_size())
+        mark = (self._session.commands, self._sent - self._transport.get_write_buffer_size())
         if mark != self._mark or self._working:
             self._mark, self._since = mark, now
         late = now - self._since > limits.idle_seconds
@@ -296,6 +298,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"".join(output))
         else:
             self._transport.writelines(output)
+        self._sent += octets
         return octets
 
     def _mind_reading(self) -> None:
