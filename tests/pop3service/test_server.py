@@ -319,6 +319,11 @@ class Clock:
 class TestTimers:
     """RFC 1939, 3; edge 22. The limits are 600 seconds, and 60 for the login."""
 
+    @pytest.fixture(autouse=True)
+    def no_sweep(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The server does not look at its own clock: a test strikes the hours."""
+        monkeypatch.setattr(server, "SWEEP_SECONDS", 10_000)
+
     def test_an_idle_session_is_ended_in_silence_and_deletes_nothing(
         self, serve: Serve, monkeypatch: pytest.MonkeyPatch
     ) -> None:
