@@ -34,17 +34,33 @@ class Command(BaseCommand):
         try:
             user = create_account(username=options["localname"], password=self._password(options), domains=domains)
         except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
+            raise CommandError(f"{options['localname'] or 'LOCALNAME'}: {' '.join(error.messages)}") from error
         addresses = user.mailboxes.values_list("address", flat=True)
         self.stdout.write(f"{user.username} added: {', '.join(addresses)}")
 
     def _password(self, options: dict[str, Any]) -> str:
-        if options["password_stdin"]:
-            password = sys.stdin.readline().rstrip("\r\n")
-        else:
-            password = getpass.getpass("Password: ")
-            if getpass.getpass("Again: ") != password:
-                raise CommandError("the two passwords differ")
+        try:
+            password = _read() if options["password_stdin"] else _ask()
+            password.encode()
+        except UnicodeError as error:
+            raise CommandError("the password is not text in UTF-8") from error
+        except EOFError as error:
+            raise CommandError("no password was typed: pipe it in with --password-stdin") from error
+        except KeyboardInterrupt as error:
+            raise CommandError("interrupted; nothing was added", returncode=130) from error
         if not password:
             raise CommandError("the password is empty")
+        if "\0" in password:  # RFC 4616, 2: it ends a field there
+            raise CommandError("the password has a NUL in it, which no mail client can send")
         return password
+
+
+def _read() -> str:
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _ask() -> str:
+    password = getpass.getpass("Password: ")
+    if getpass.getpass("Again: ") != password:
+        raise CommandError("the two passwords differ")
+    return password

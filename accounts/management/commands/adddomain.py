@@ -19,5 +19,5 @@ class Command(BaseCommand):
         try:
             domain = create_domain(name=options["name"].lower(), default=options["default"])
         except ValidationError as error:
-            raise CommandError(" ".join(error.messages)) from error
+            raise CommandError(f"{options['name'] or 'NAME'}: {' '.join(error.messages)}") from error
         self.stdout.write(f"{domain.name} added" + (", the default" if domain.is_default else ""))
