@@ -10,8 +10,9 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Mailbox
 
-#: A message's wire form is stored in pieces of this many octets, so that none is ever whole in memory.
-PIECE_OCTETS = 1024 * 1024
+#: A message's wire form is stored in pieces of this many octets, so that none is ever whole in memory: every client
+#: that takes a large message slowly holds one. What is stored was cut like this, so it cannot change.
+PIECE_OCTETS = 256 * 1024
 
 
 class Maildrop(models.Model):

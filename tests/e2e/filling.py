@@ -21,6 +21,10 @@ _COPY = (
     "WITH RECURSIVE turns(turn) AS (SELECT 1 UNION ALL SELECT turn + 1 FROM turns WHERE turn + 1 < %s) "
     "INSERT INTO {table} ({columns}) SELECT {new} FROM {table}, turns WHERE mailbox_id = %s"
 )
+_SHOW = (
+    "CREATE VIEW mailstore_content AS SELECT d.mailbox_id, c.uid, c.piece, c.octets "
+    "FROM mailstore_maildrop d CROSS JOIN stored_once c WHERE c.mailbox_id = {mailbox_id}"
+)
 
 
 def fill(platform: Platform, *calls: str) -> None:
@@ -86,6 +90,33 @@ def repeat(name: str, times: int) -> None:
         maildrop.message_count *= times
         maildrop.octets *= times
         maildrop.save()
+
+
+def share(name: str) -> None:
+    """Give every other mailbox, which has none, the messages of this one.
+
+    Their contents are stored once, and the table of contents becomes a view that shows them in each mailbox: what the
+    server reads and how is the same, without a disk full of copies. Nothing can be delivered or purged any more.
+    """
+    from django.db import connection, transaction
+
+    from accounts.models import Mailbox
+    from mailstore.models import Maildrop, Message
+
+    whole = Maildrop.objects.get(mailbox=Mailbox.objects.get(local_part=name))
+    empty = Maildrop.objects.filter(message_count=0)
+    copies = [
+        Message(**{field.attname: getattr(message, field.attname) for field in Message._meta.concrete_fields})
+        for message in Message.objects.filter(mailbox_id=whole.pk)
+    ]
+    with transaction.atomic(), connection.cursor() as cursor:
+        for maildrop in empty:
+            for copy in copies:
+                copy.mailbox_id = maildrop.pk
+            Message.objects.bulk_create(copies)
+        empty.update(next_uid=whole.next_uid, message_count=whole.message_count, octets=whole.octets, version=1)
+        cursor.execute("ALTER TABLE mailstore_content RENAME TO stored_once")
+        cursor.execute(_SHOW.format(mailbox_id=whole.pk))
 
 
 def _store(mailboxes: "Sequence[Mailbox]", messages: int, octets: int) -> None:

@@ -74,6 +74,16 @@ class Pop3:
             end = (end + parts[-1])[-5:]
         return b"".join(parts)[:-3]
 
+    def hears(self, octets: bytes) -> bool:
+        """Are these the octets that come next? Compared as they come, never in memory as a whole."""
+        at = 0
+        while at < len(octets):
+            part = self._stream.read1(1 << 18)
+            if not part or part != octets[at : at + len(part)]:
+                return False
+            at += len(part)
+        return True
+
     def rows(self, command: str) -> list[bytes]:
         """The same, line by line."""
         return self.text(command).split(b"\r\n")[:-1]
