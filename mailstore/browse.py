@@ -5,12 +5,27 @@ Pages are found by key, newest first, so that the last page of a hundred thousan
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from mailstore.models import Content, Message
 from mailstore.rows import live_messages, shelved_messages
 from mailstore.wire import unstuff
+
+#: A longer shelf is said to be longer, and not counted.
+SHELVED_COUNTED = 999
+#: Of so many messages with the highest uids the one that was received last is taken for the newest.
+_NEWEST_OF = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A mailbox in short: messages on the shelf (up to SHELVED_COUNTED + 1), and when something last happened."""
+
+    shelved: int
+    deleted_at: datetime | None
+    received_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +40,42 @@ def page_of_messages(
     mailbox_id: int, *, before_uid: int | None = None, size: int = 50, search: str = "", shelf: bool = False
 ) -> Page:
     """The newest messages below `before_uid`, live ones or those on the shelf, that have `search` in their envelope."""
-    messages = shelved_messages(mailbox_id) if shelf else live_messages(mailbox_id)
+    messages = _found(mailbox_id, search, shelf)
     if before_uid is not None:
         messages = messages.filter(uid__lt=before_uid)
-    for word in search.replace("\0", "").split():
-        found = Q(subject__icontains=word) | Q(sender__icontains=word) | Q(message_id__icontains=word)
-        messages = messages.filter(found)
     rows = list(messages.order_by("-uid")[: size + 1])
     more = len(rows) > size
     return Page(rows[:size], rows[size - 1].uid if more else None)
+
+
+def find_uids(mailbox_id: int, *, most: int, search: str = "", shelf: bool = False) -> list[int]:
+    """The uids, lowest first, of all that the pages of `page_of_messages` show; at `most` so many."""
+    return list(_found(mailbox_id, search, shelf).order_by("uid").values_list("uid", flat=True)[:most])
+
+
+def overview(mailbox_id: int) -> Overview:
+    """A mailbox in short, in three statements that look at a bounded number of rows."""
+    newest = Message.objects.filter(mailbox_id=mailbox_id).order_by("-uid").values_list("received_at", flat=True)
+    last_deleted = shelved_messages(mailbox_id).order_by("-deleted_at").values_list("deleted_at", flat=True)
+    return Overview(
+        shelved=count_shelved(mailbox_id),
+        deleted_at=last_deleted.first(),
+        received_at=max(newest[:_NEWEST_OF], default=None),
+    )
+
+
+def count_shelved(mailbox_id: int) -> int:
+    """Messages on the shelf, counted up to SHELVED_COUNTED + 1."""
+    return len(shelved_messages(mailbox_id).values_list("uid", flat=True)[: SHELVED_COUNTED + 1])
+
+
+def _found(mailbox_id: int, search: str, shelf: bool) -> QuerySet[Message]:
+    """Live messages or those on the shelf that have each word of `search` in their envelope."""
+    messages = shelved_messages(mailbox_id) if shelf else live_messages(mailbox_id)
+    for word in search.replace("\0", "").split():
+        found = Q(subject__icontains=word) | Q(sender__icontains=word) | Q(message_id__icontains=word)
+        messages = messages.filter(found)
+    return messages
 
 
 def find_message(mailbox_id: int, uid: int) -> Message | None:

@@ -1,10 +1,13 @@
 """A mailbox is looked at page by page, at the same cost for the first page and the last."""
 
+from datetime import UTC, datetime
+
 import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
-from mailstore.browse import find_message, page_of_messages, read_message
+from mailstore import browse
+from mailstore.browse import find_message, find_uids, overview, page_of_messages, read_message
 from mailstore.models import Message
 from tests.mailstore.mailboxes import fill, make_mailbox
 
@@ -44,6 +47,33 @@ def test_the_shelf_and_the_maildrop_are_apart(mailbox: FoundMailbox) -> None:
     Message.objects.filter(mailbox_id=mailbox.id, uid=1).update(deleted_at="2026-11-01T00:00Z")
     assert uids(mailbox.id) == ([2], None)
     assert uids(mailbox.id, shelf=True) == ([1], None)
+
+
+def test_all_that_the_pages_show_is_found_at_once(mailbox: FoundMailbox) -> None:
+    fill(mailbox.id, *[b"Subject: a\n\n", b"Subject: b\n\n"] * 3)
+    Message.objects.filter(mailbox_id=mailbox.id, uid__gt=4).update(deleted_at="2026-11-01T00:00Z")
+    assert find_uids(mailbox.id, most=9) == [1, 2, 3, 4]
+    assert find_uids(mailbox.id, most=3) == [1, 2, 3]
+    assert find_uids(mailbox.id, most=9, search="b") == [2, 4]
+    assert find_uids(mailbox.id, most=9, shelf=True) == [5, 6]
+
+
+def test_a_mailbox_in_short(
+    mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert overview(mailbox.id) == browse.Overview(shelved=0, deleted_at=None, received_at=None)
+    fill(mailbox.id, *[b"x"] * 7)
+    days = [datetime(2026, 11, day, tzinfo=UTC) for day in range(8)[1:]]
+    for uid, day in enumerate(days, 1):
+        Message.objects.filter(mailbox_id=mailbox.id, uid=uid).update(received_at=day)
+    # Number 7 came back from the shelf: the newest message is another one.
+    Message.objects.filter(mailbox_id=mailbox.id, uid=7).update(received_at=days[0])
+    Message.objects.filter(mailbox_id=mailbox.id, uid__in=[1, 2]).update(deleted_at=days[3])
+    Message.objects.filter(mailbox_id=mailbox.id, uid=3).update(deleted_at=days[4])
+    with django_assert_num_queries(3):
+        assert overview(mailbox.id) == browse.Overview(shelved=3, deleted_at=days[4], received_at=days[5])
+    monkeypatch.setattr(browse, "SHELVED_COUNTED", 1)
+    assert overview(mailbox.id).shelved == 2
 
 
 def test_a_message_is_read_as_it_came(mailbox: FoundMailbox) -> None:

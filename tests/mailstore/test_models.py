@@ -24,7 +24,7 @@ from django.utils import timezone
 import mailstore
 from accounts.lookup import FoundMailbox
 from mailstore import maildrop
-from mailstore.browse import find_message, page_of_messages, read_message
+from mailstore.browse import find_message, find_uids, overview, page_of_messages, read_message
 from mailstore.delivery import Envelope, deliver
 from mailstore.maildrop import CloseRequest, MaildropInUseError, Opened, OpenRequest, PieceRequest
 from mailstore.models import PIECE_OCTETS
@@ -181,6 +181,8 @@ def everything_else(mailbox: FoundMailbox, folder: Path) -> None:
     have_room([RoomRequest(mailbox, 1)])
     page_of_messages(mailbox.id, before_uid=9, search="x")
     page_of_messages(mailbox.id, shelf=True)
+    find_uids(mailbox.id, most=9, shelf=True)
+    overview(mailbox.id)
     find_message(mailbox.id, 3)
     b"".join(read_message(mailbox.id, 3))
     (folder / "one.eml").write_bytes(b"A: 1\n\n")
