@@ -122,6 +122,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Django ------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
+    "mailplatform",  # before unfold: its templates come first
     "unfold",
     "unfold.contrib.filters",
     "django.contrib.admin",
@@ -131,7 +132,6 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
-    "mailplatform",
     "accounts",
     "mailstore",
     "smtpservice",

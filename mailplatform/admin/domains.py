@@ -13,20 +13,20 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from accounts import services
 from accounts.models import Domain, Mailbox
 from mailplatform.admin.deletion import Preview
-from mailplatform.admin.display import badge
+from mailplatform.admin.display import badge, moment_cell
+from mailplatform.admin.lists import ListAdmin
 
 
 class DomainForm(forms.ModelForm):
     """A domain and whether it is to be the default, which takes that role from another one."""
 
     make_default = forms.BooleanField(
-        label=gettext_lazy("default domain"),
+        label=gettext_lazy("Default domain"),
         required=False,
         widget=UnfoldBooleanSwitchWidget,
         help_text=gettext_lazy("New users get their first mailbox here; bare login names mean this domain."),
@@ -44,15 +44,15 @@ class DomainForm(forms.ModelForm):
 
 
 @admin.register(Domain)
-class DomainAdmin(ModelAdmin):
+class DomainAdmin(ListAdmin):
     """Domains with the number of their mailboxes. A name never changes: addresses are made of it."""
 
     form = DomainForm
-    list_display = ["name", "mailbox_count", "role", "created_at"]
+    list_display = ["name", "mailbox_count", "role", "created"]
     search_fields = ["name"]
+    search_help_text = gettext_lazy("Search by name")
     fields = ["name", "make_default"]
     actions = ["make_default"]
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Domain]:
         """Counts mailboxes in a subquery, which the database answers for the rows of one page alone."""
@@ -71,6 +71,10 @@ class DomainAdmin(ModelAdmin):
     @admin.display(description=gettext_lazy("role"), ordering="is_default")
     def role(self, domain: Domain) -> SafeString | str:
         return badge(_("default"), "primary") if domain.is_default else ""
+
+    @admin.display(description=gettext_lazy("created"), ordering="created_at")
+    def created(self, domain: Domain) -> SafeString:
+        return moment_cell(domain.created_at)
 
     @admin.action(description=gettext_lazy("Make the default domain"), permissions=["change"])
     def make_default(self, request: HttpRequest, queryset: QuerySet[Domain]) -> None:

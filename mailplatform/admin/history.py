@@ -7,32 +7,36 @@ from django.contrib.admin.models import ADDITION, CHANGE, DELETION, LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from mailplatform.admin.display import moment_cell
+from mailplatform.admin.lists import ListAdmin
 from mailplatform.admin.log import READ
 
 _KINDS = {ADDITION: gettext_lazy("added"), CHANGE: gettext_lazy("changed"), DELETION: gettext_lazy("deleted")}
 
 
 @admin.register(LogEntry)
-class LogEntryAdmin(ModelAdmin):
+class LogEntryAdmin(ListAdmin):
     """Django's log of the admin, to be read."""
 
-    list_display = ["action_time", "user", "kind", "thing", "what"]
+    list_display = ["time", "user", "kind", "thing", "what"]
     list_display_links = None
     list_filter = ["action_flag"]
     list_select_related = ["user", "content_type"]
     search_fields = ["object_repr", "change_message", "user__username"]
+    search_help_text = gettext_lazy("Search by object, what was done, or who did it")
     ordering = ["-id"]
-    list_per_page = 50
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LogEntry]:
         queryset: QuerySet[LogEntry] = super().get_queryset(request)
         return queryset.select_related("user", "content_type")
+
+    @admin.display(description=gettext_lazy("time"), ordering="id")
+    def time(self, entry: LogEntry) -> SafeString:
+        return moment_cell(entry.action_time)
 
     @display(
         description=gettext_lazy("what was done"),

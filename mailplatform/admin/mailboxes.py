@@ -10,26 +10,32 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
-from django.urls import URLPattern, reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from unfold.admin import ModelAdmin
+from django.views.decorators.http import require_GET
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
+from unfold.decorators import action
 from unfold.views import ChangeList
 
 from accounts import services
 from accounts.models import Mailbox, default_quota_octets
 from mailplatform.admin.deletion import Preview, preview
-from mailplatform.admin.display import held_by, last_login, mark_open, quota_bar, state
+from mailplatform.admin.display import held_by, last_login, mark_open, moment_cell, quota_bar, state
+from mailplatform.admin.lists import List, ListAdmin
 from mailplatform.admin.log import log_many
-from mailplatform.admin.messages import message_urls
+from mailplatform.admin.messages import mailbox_tabs, message_urls
 from mailplatform.admin.octets import OctetsField, human
+from mailplatform.admin.situation import facts_about, may_set_password
 from mailstore.removal import remove_mailboxes
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,7 +46,7 @@ def _kept(column: str, none: Value) -> Coalesce:
     return Coalesce(f"maildrop__{column}", none)
 
 
-class MailboxList(ChangeList):
+class MailboxList(List):
     """The list, which knows of each mailbox on the page whether it is open."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -85,7 +91,7 @@ class MailboxForm(forms.ModelForm):
 
 
 @admin.register(Mailbox)
-class MailboxAdmin(ModelAdmin):
+class MailboxAdmin(ListAdmin):
     """Mailboxes; their messages and shelf are pages of their own (mailplatform.admin.messages)."""
 
     form = MailboxForm
@@ -101,20 +107,18 @@ class MailboxAdmin(ModelAdmin):
     autocomplete_fields = ["user", "domain"]
     actions = ["activate", "suspend"]
     ordering = ["address"]
-    list_per_page = 50
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": (("local_part", "domain"), "user", "is_active")}),
         (gettext_lazy("Quota"), {"fields": (("quota_octets", "quota_messages"),)}),
         (
             gettext_lazy("What is stored"),
-            {"fields": (("message_count", "size"), ("quota", "state_of"), ("last_login", "created_at"))},
+            {"fields": (("message_count", "size"), ("quota", "state_of"), ("last_login", "created"))},
         ),
     )
-    readonly_fields = ["message_count", "size", "quota", "last_login", "state_of", "created_at"]
-    change_form_outer_before_template = "mailplatform/mailbox_tabs.html"
+    readonly_fields = ["message_count", "size", "quota", "last_login", "state_of", "created"]
+    change_form_outer_before_template = "mailplatform/mailbox_top.html"
+    actions_detail = ["set_password"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Mailbox | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -124,7 +128,7 @@ class MailboxAdmin(ModelAdmin):
         queryset: QuerySet[Mailbox] = super().get_queryset(request)
         return queryset.select_related("user", "domain", "maildrop")
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[MailboxList]:
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return MailboxList
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Mailbox | None:
@@ -135,14 +139,35 @@ class MailboxAdmin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         urls: list[URLPattern] = super().get_urls()
-        return message_urls(self) + urls
+        finding = path("find/", self.admin_site.admin_view(require_GET(self.find)), name="accounts_mailbox_find")
+        return [finding, *message_urls(self), *urls]
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        return super().change_view(
-            request, object_id, form_url, {**(extra_context or {}), "mailbox_id": object_id, "tab": "account"}
-        )
+    def find(self, request: HttpRequest) -> HttpResponse:
+        """To the one mailbox that is found, else to the list of those that are: the field beside every page."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        words = request.GET.get("q", "").replace("\0", "")
+        found, _several = self.get_search_results(request, self.get_queryset(request), words)
+        few = list(found.values_list("pk", flat=True)[:2])
+        if len(few) == 1:
+            return HttpResponseRedirect(reverse("admin:accounts_mailbox_change", args=few))
+        return HttpResponseRedirect(f"{reverse('admin:accounts_mailbox_changelist')}?{urlencode({'q': words})}")
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        mailbox = kwargs.get("obj")
+        if mailbox is not None:
+            context |= {**mailbox_tabs(mailbox, "account"), "facts": facts_about(mailbox, request)}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    @action(description=gettext_lazy("Set password"), url_path="set-password", icon="key", permissions=["set_password"])
+    def set_password(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The password is the user's, for all mailboxes of theirs."""
+        mailbox = get_object_or_404(Mailbox, pk=object_id)
+        return HttpResponseRedirect(reverse("admin:auth_user_password_change", args=[mailbox.user_id]))
+
+    def has_set_password_permission(self, request: HttpRequest, object_id: str) -> bool:
+        mailbox = Mailbox.objects.select_related("user").filter(pk=object_id).first()
+        return mailbox is not None and may_set_password(mailbox, request)
 
     @admin.display(description=gettext_lazy("user"), ordering="user__username")
     def owner(self, mailbox: Mailbox) -> SafeString:
@@ -165,6 +190,10 @@ class MailboxAdmin(ModelAdmin):
     @admin.display(description=gettext_lazy("last login"), ordering=_kept("opened_at", Value(_NEVER)))
     def last_login(self, mailbox: Mailbox) -> SafeString:
         return last_login(mailbox)
+
+    @admin.display(description=gettext_lazy("created"))
+    def created(self, mailbox: Mailbox) -> SafeString:
+        return moment_cell(mailbox.created_at)
 
     @admin.display(description=gettext_lazy("state"), ordering="is_active")
     def state_of(self, mailbox: Mailbox) -> SafeString:

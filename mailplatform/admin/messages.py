@@ -6,7 +6,6 @@ accounts.read_mail, and each look is written to the admin's log and to the proce
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -19,14 +18,13 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
-from django.utils.timezone import now
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_GET, require_http_methods
 from unfold.widgets import CHECKBOX_CLASSES
 
 from accounts.models import Mailbox
-from mailplatform.admin.display import badge, maildrop_of, moment, moment_cell
+from mailplatform.admin.display import badge, held_by, moment, moment_cell
 from mailplatform.admin.log import READ
 from mailplatform.admin.octets import human
 from mailplatform.admin.reading import one_line, read
@@ -35,8 +33,9 @@ from mailstore.models import Message
 
 READ_MAIL = "accounts.read_mail"
 PAGE_SIZE = 50
-#: Messages restored by one request; a page has fewer.
-_RESTORED_AT_ONCE = 1000
+#: Messages restored by one request, which has to end within half a minute, and in one transaction.
+_RESTORED_AT_ONCE = 5000
+_IN_ONE_TRANSACTION = 500
 
 _audit = logging.getLogger("mailplatform.audit")
 
@@ -57,6 +56,17 @@ def message_urls(model_admin: Any) -> list[URLPattern]:
     ]
 
 
+def mailbox_tabs(mailbox: Mailbox, tab: str) -> dict[str, Any]:
+    """What mailbox_tabs.html shows above each page of a mailbox."""
+    shelved = browse.count_shelved(mailbox.pk)
+    return {
+        "mailbox_id": mailbox.pk,
+        "tab": tab,
+        "message_count": held_by(mailbox)[0],
+        "shelved": f"{browse.SHELVED_COUNTED}+" if shelved > browse.SHELVED_COUNTED else shelved,
+    }
+
+
 class _Pages:
     """The views, which share the mailboxes' ModelAdmin with its site, permissions and log."""
 
@@ -70,7 +80,7 @@ class _Pages:
         rows = [self._row(request, message) for message in found]
         headers = [_("From"), _("Subject"), _("Received"), _("Size"), _("Fetched")]
         context |= {"table": {"headers": headers, "rows": rows}, "empty_text": _nothing(context, _("No messages."))}
-        return self._render(request, mailbox, "messages.html", context)
+        return self._render(request, mailbox, "messages", "messages.html", context)
 
     def list_shelf(self, request: HttpRequest, mailbox_id: int) -> HttpResponse:
         """Deleted messages, from which the chosen ones are restored."""
@@ -83,7 +93,7 @@ class _Pages:
             return HttpResponseRedirect(request.get_full_path())
         found, context = self._page(request, mailbox, on_shelf=True)
         rows = [self._shelf_row(request, message, can_restore=can_restore) for message in found]
-        headers = [_("From"), _("Subject"), _("Received"), _("Deleted"), _("Kept until"), _("Size")]
+        headers = [_("From"), _("Subject"), _("Received"), _("Fetched"), _("Deleted")]
         if can_restore:
             headers.insert(0, _("Choose"))
         context |= {
@@ -92,7 +102,7 @@ class _Pages:
             "can_restore": can_restore,
             "shelf_days": settings.MAIL_SHELF_DAYS,
         }
-        return self._render(request, mailbox, "shelf.html", context)
+        return self._render(request, mailbox, "shelf", "shelf.html", context)
 
     def show_message(self, request: HttpRequest, mailbox_id: int, uid: int) -> HttpResponse:
         """One message as plain text."""
@@ -106,9 +116,9 @@ class _Pages:
             "fetched": moment(message.retrieved_at),
             "deleted": moment(message.deleted_at),
             "size": human(message.octets),
-            "tab": "shelf" if message.deleted_at else "messages",
         }
-        return self._render(request, mailbox, "message.html", context)
+        tab = "shelf" if message.deleted_at else "messages"
+        return self._render(request, mailbox, tab, "message.html", context)
 
     def download(self, request: HttpRequest, mailbox_id: int, uid: int) -> HttpResponseBase:
         """The message as it is stored, for a mail client; never shown by a browser."""
@@ -161,16 +171,21 @@ class _Pages:
             "search": search,
             "older_url": f"?{older.urlencode()}" if page.next_before_uid is not None else None,
             "newest_url": f"?{newest.urlencode()}" if "before" in request.GET else None,
-            "tab": "shelf" if on_shelf else "messages",
+            "is_all": not (page.next_before_uid or request.GET.get("before")),
         }
         return list(page.messages), context
 
     def _restore(self, request: HttpRequest, mailbox: Mailbox) -> None:
+        """Bring back the chosen messages, or all that the search finds, the oldest first."""
         uids = [uid for uid in map(_uid_or_none, request.POST.getlist("uid")) if uid is not None]
-        if not uids:
+        if "all" in request.POST:
+            search = request.GET.get("q", "")
+            uids = browse.find_uids(mailbox.pk, most=_RESTORED_AT_ONCE, search=search, shelf=True)
+        elif not uids:
             messages.warning(request, _("Choose the messages that are to come back."))
             return
-        number = shelf.restore(mailbox_id=mailbox.pk, uids=uids[:_RESTORED_AT_ONCE])
+        parts = [uids[start : start + _IN_ONE_TRANSACTION] for start in range(0, len(uids), _IN_ONE_TRANSACTION)]
+        number = sum(shelf.restore(mailbox_id=mailbox.pk, uids=part) for part in parts)
         if not number:
             messages.warning(request, _("These messages are on the shelf no more."))
             return
@@ -187,18 +202,16 @@ class _Pages:
             self._subject_cell(request, message),
             moment_cell(message.received_at),
             human(message.octets),
-            badge(_("fetched"), "success", moment(fetched)) if fetched else badge(_("new"), "info"),
+            moment_cell(fetched) if fetched else badge(_("new"), "info"),
         ]
 
     def _shelf_row(self, request: HttpRequest, message: Message, *, can_restore: bool) -> list[Any]:
-        deleted = message.deleted_at or now()
         cells = [
             _shortened(one_line(message.sender)),
             self._subject_cell(request, message),
             moment_cell(message.received_at),
-            moment_cell(deleted),
-            moment_cell(deleted + timedelta(days=settings.MAIL_SHELF_DAYS)),
-            human(message.octets),
+            moment_cell(message.retrieved_at),
+            moment_cell(message.deleted_at),
         ]
         return [_checkbox(message), *cells] if can_restore else cells
 
@@ -209,17 +222,16 @@ class _Pages:
         url = reverse("admin:accounts_mailbox_message", args=[message.mailbox_id, message.uid])
         return format_html('<a class="mp-cell mp-link" href="{}" title="{}">{}</a>', url, subject, subject)
 
-    def _render(self, request: HttpRequest, mailbox: Mailbox, template: str, context: dict[str, Any]) -> HttpResponse:
+    def _render(
+        self, request: HttpRequest, mailbox: Mailbox, tab: str, template: str, context: dict[str, Any]
+    ) -> HttpResponse:
         request.current_app = self.model_admin.admin_site.name
-        drop = maildrop_of(mailbox)
         full = {
             **self.model_admin.admin_site.each_context(request),
             "title": mailbox.address,
             "opts": Mailbox._meta,
             "original": mailbox,
-            "mailbox_id": mailbox.pk,
-            "message_count": drop.message_count if drop else 0,
-            "can_read": request.user.has_perm(READ_MAIL),
+            **mailbox_tabs(mailbox, tab),
             **context,
         }
         return TemplateResponse(request, f"mailplatform/{template}", full)

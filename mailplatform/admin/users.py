@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import action
 from unfold.enums import ActionVariant
 from unfold.forms import AdminPasswordChangeForm, PaginationInlineFormSet, UserChangeForm, UserCreationForm
@@ -28,7 +28,8 @@ from unfold.forms import AdminPasswordChangeForm, PaginationInlineFormSet, UserC
 from accounts.models import Domain, Mailbox, User, default_quota_octets
 from mailplatform.admin import transfer
 from mailplatform.admin.deletion import Preview, preview
-from mailplatform.admin.display import badge, last_login, mark_open, size_of, state
+from mailplatform.admin.display import badge, last_login, mark_open, moment_cell, size_of, state
+from mailplatform.admin.lists import ListAdmin
 from mailplatform.admin.log import log_many
 from mailplatform.admin.octets import OctetsField
 from mailstore.removal import remove_mailboxes
@@ -152,7 +153,7 @@ class NewMailboxInline(TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, ListAdmin):
     """Users. A new one gets a mailbox in the default domain, as on every other way to make one."""
 
     form = UserChangeForm
@@ -164,21 +165,18 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
     search_fields = ["username", "first_name", "last_name", "email", "mailboxes__address"]
     search_help_text = gettext_lazy("Search by name or address")
     ordering = ["username"]
-    list_per_page = 50
     inlines = [OwnedInline, NewMailboxInline]
     actions = ["activate", "suspend"]
     actions_list = ["import_accounts", "export_accounts"]
     actions_detail = ["set_password"]
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
     warn_unsaved_form = True
     fieldsets = (
         (None, {"fields": (("username", "is_active"), "password")}),
         (gettext_lazy("Personal info"), {"classes": ["tab"], "fields": (("first_name", "last_name"), "email")}),
         (gettext_lazy("Admin rights"), {"classes": ["tab"], "fields": _RIGHTS}),
-        (gettext_lazy("Dates"), {"classes": ["tab"], "fields": (("last_login", "date_joined"),)}),
+        (gettext_lazy("Dates"), {"classes": ["tab"], "fields": (("web_login", "joined"),)}),
     )
-    readonly_fields = ["last_login", "date_joined"]
+    readonly_fields = ["web_login", "joined"]
 
     # --- Who may do what ----------------------------------------------------------------------------------
 
@@ -225,6 +223,14 @@ class UserAdmin(DjangoUserAdmin, ModelAdmin):
         if user.is_superuser:
             return badge(_("superuser"), "primary")
         return badge(_("staff"), "info") if user.is_staff else ""
+
+    @admin.display(description=gettext_lazy("last login to the web pages"))
+    def web_login(self, user: User) -> SafeString:
+        return moment_cell(user.last_login)
+
+    @admin.display(description=gettext_lazy("created"))
+    def joined(self, user: User) -> SafeString:
+        return moment_cell(user.date_joined)
 
     @admin.display(description=gettext_lazy("password"))
     def password_link(self, user: User) -> SafeString:

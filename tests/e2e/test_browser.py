@@ -144,12 +144,10 @@ def follow(page: Page, name: str) -> None:
 
 
 def open_mailbox(page: Page, name: str) -> None:
-    """As an admin does who has an address on the phone: search for it, click on it."""
-    page.goto("/admin/")
-    follow(page, "Mailboxes")
-    page.get_by_placeholder("Search by address or name").fill(name)
+    """As an admin does who has an address on the phone: look for it, from any page."""
+    page.get_by_placeholder("Find a mailbox").fill(f"{name}@{DOMAIN}")
     page.keyboard.press("Enter")
-    page.get_by_role("link", name=f"{name}@{DOMAIN}").click()
+    expect(page.get_by_text(f"Login name: {name}@{DOMAIN}")).to_be_visible()
 
 
 def choose(page: Page, address: str, action: str) -> None:
@@ -175,7 +173,7 @@ def test_a_domain_a_user_and_the_way_of_a_message(page: Page, pop3: Server, smtp
     page.goto("/admin/")
     follow(page, "Domains")
     page.locator("a[href='/admin/accounts/domain/add/']").first.click()
-    page.get_by_label("Name").fill("second.org")
+    page.locator("#id_name").fill("second.org")
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("row", name="second.org")).to_be_visible()
 
@@ -195,7 +193,7 @@ def test_a_domain_a_user_and_the_way_of_a_message(page: Page, pop3: Server, smtp
 
     write_to(smtp, "anna", "A letter <b>for you</b>")
     open_mailbox(page, "anna")
-    page.get_by_role("link", name="Messages", exact=True).click()
+    page.locator(".mp-tabs").get_by_role("link", name="Messages").click()
     page.get_by_role("link", name="A letter <b>for you</b>").click()
     expect(page.get_by_text("The words of it.")).to_be_visible()
     expect(page.get_by_text("has been written to the history")).to_be_visible()
@@ -204,11 +202,11 @@ def test_a_domain_a_user_and_the_way_of_a_message(page: Page, pop3: Server, smtp
         assert client.stat()[0] == 1
         client.retr(1)
         client.dele(1)
-    page.get_by_role("link", name="Messages", exact=True).click()
+    page.locator(".mp-tabs").get_by_role("link", name="Messages").click()
     expect(page.get_by_text("No messages.")).to_be_visible()
-    page.get_by_role("link", name="Shelf", exact=True).click()
+    page.locator(".mp-tabs").get_by_role("link", name="Shelf").click()
     page.get_by_role("checkbox", name="Choose “A letter").check()
-    page.get_by_role("button", name="Restore").click()
+    page.get_by_role("button", name="Restore what is chosen").click()
     expect(page.get_by_text("1 message is back in the mailbox.")).to_be_visible()
     with maildrop(pop3, "anna") as client:
         assert b"The words of it." in client.retr(1)[1]

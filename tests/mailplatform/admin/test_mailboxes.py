@@ -154,6 +154,46 @@ def test_the_state_says_what_keeps_an_owner_out(browser: Client, mailbox: Mailbo
     assert "user suspended" not in shown
 
 
+# --- Finding one ----------------------------------------------------------------------------------------------
+
+
+def found(browser: Client, words: str) -> str:
+    response = browser.get(f"{LIST}find/", {"q": words})
+    assert response.status_code == 302
+    return response["Location"]
+
+
+def test_the_one_mailbox_that_is_looked_for_is_opened_at_once(browser: Client, mailbox: Mailbox) -> None:
+    make_mailbox("bert")
+    for words in ("anna", "ANNA@maison", " anna@maison.mrs "):
+        assert found(browser, words) == change(mailbox)
+    assert found(browser, "maison") == f"{LIST}?q=maison"
+    assert found(browser, "zebra & co") == f"{LIST}?q=zebra+%26+co"
+    assert found(browser, "") == f"{LIST}?q="
+    assert found(browser, "\0anna") == change(mailbox)
+    for page in (LIST, change(mailbox), "/admin/"):
+        assert f'action="{LIST}find/"' in browser.get(page).content.decode()
+
+
+def test_who_may_not_see_mailboxes_looks_for_none(mailbox: Mailbox) -> None:
+    helper = browser_of(staff("accounts.view_user"))
+    assert helper.get(f"{LIST}find/", {"q": "anna"}).status_code == 403
+    assert f"{LIST}find/" not in helper.get("/admin/").content.decode()
+
+
+def test_the_page_of_a_mailbox_leads_to_the_password_of_its_user(mailbox: Mailbox) -> None:
+    url, password = f"{LIST}{mailbox.pk}/set-password/", f"/admin/accounts/user/{mailbox.user_id}/password/"
+    may = ("accounts.view_mailbox", "accounts.view_user")
+    changer = browser_of(staff(*may, "accounts.change_user", name="changer"))
+    assert (changer.get(url).status_code, changer.get(url)["Location"]) == (302, password)
+    assert url in changer.get(change(mailbox)).content.decode()
+    viewer = browser_of(staff(*may))
+    assert viewer.get(url).status_code == 403
+    assert url not in viewer.get(change(mailbox)).content.decode()
+    User.objects.filter(pk=mailbox.user_id).update(is_superuser=True)
+    assert changer.get(url).status_code == 403
+
+
 # --- What it costs ------------------------------------------------------------------------------------------
 
 

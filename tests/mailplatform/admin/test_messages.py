@@ -1,7 +1,6 @@
 """The pages of one mailbox's messages: what they show and to whom, what they log, and what a restore does."""
 
 import logging
-from datetime import datetime
 from urllib.parse import urlencode
 
 import pytest
@@ -52,9 +51,10 @@ def test_the_list_shows_envelopes_newest_first(browser: Client, mailbox: Mailbox
     shown = text_of(browser.get(page("messages", mailbox)).content)
     assert shown.index("letter number 3") < shown.index("letter number 2") < shown.index("letter number 1")
     assert "Bert <b3@x.org>" in shown
-    assert "3 messages" in shown
+    assert "Messages 3 Shelf 0" in shown
     assert "words" not in shown
-    assert shown.casefold().count("fetched ") >= 1
+    assert timezone.now().strftime("%Y-%m-%d") in shown
+    assert shown.count(" new ") == 2
 
 
 def test_an_empty_mailbox_says_so(browser: Client, mailbox: Mailbox) -> None:
@@ -304,11 +304,38 @@ def test_only_who_may_change_a_mailbox_restores_from_it(mailbox: Mailbox) -> Non
     assert Message.objects.get(mailbox_id=mailbox.pk).deleted_at is None
 
 
-def test_the_shelf_says_when_mail_was_deleted_and_how_long_it_stays(browser: Client, mailbox: Mailbox) -> None:
+def test_the_shelf_says_when_mail_was_fetched_and_deleted_and_how_long_it_stays(
+    browser: Client, mailbox: Mailbox
+) -> None:
     fill(mailbox.pk, *numbered(1))
     put_on_shelf(mailbox, 1)
-    Message.objects.update(deleted_at=datetime.fromisoformat("2026-03-04T05:06:00+00:00"))
+    Message.objects.update(deleted_at="2026-03-04T05:06Z", retrieved_at="2026-02-03T04:05Z")
     shown = text_of(browser.get(page("shelf", mailbox)).content)
-    assert "2026-03-04 05:06" in shown
-    assert "2026-04-03 05:06" in shown
+    assert "2026-02-03 04:05 2026-03-04 05:06" in shown
     assert "for 30 days" in shown
+    assert "Messages 0 Shelf 1" in shown
+
+
+def test_the_whole_shelf_comes_back_or_all_that_a_search_finds(
+    browser: Client, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailplatform.admin.messages._IN_ONE_TRANSACTION", 4)
+    fill(mailbox.pk, *numbered(12), b"Subject: a zebra\r\n\r\n")
+    put_on_shelf(mailbox, *range(1, 14))
+    browser.post(page("shelf", mailbox, q="zebra"), {"all": "1"})
+    assert [message.subject for message in Message.objects.filter(deleted_at__isnull=True)] == ["a zebra"]
+    response = browser.post(page("shelf", mailbox), {"all": "1"}, follow=True)
+    assert "12 messages are back" in text_of(response.content)
+    subjects = Message.objects.filter(deleted_at__isnull=True).order_by("uid").values_list("subject", flat=True)
+    assert list(subjects) == ["a zebra", *(f"letter number {n}" for n in range(1, 13))]
+    assert_counters_fit(mailbox.pk)
+    assert [e.get_change_message() for e in LogEntry.objects.order_by("pk")][
+        -1
+    ] == "Restored 12 messages from the shelf"
+
+
+def test_an_empty_mailbox_leads_to_a_shelf_that_is_not(browser: Client, mailbox: Mailbox) -> None:
+    fill(mailbox.pk, *numbered(1))
+    assert "Is a message missing?" not in text_of(browser.get(page("messages", mailbox)).content)
+    put_on_shelf(mailbox, 1)
+    assert "Is a message missing?" in text_of(browser.get(page("messages", mailbox)).content)

@@ -1,0 +1,115 @@
+"""What to tell an owner at the phone who cannot log in, or whose mail has gone: one mailbox in a few sentences.
+
+Each comes from the row that decides the matter itself, so that none says more than is so. A handful of queries, each
+for a bounded number of rows, whatever the mailbox holds.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from accounts.lookup import find_credentials
+from accounts.models import Mailbox
+from mailplatform.admin.display import held_by, maildrop_of, moment, used_percent
+from mailplatform.admin.octets import messages_and_size
+from mailstore.browse import SHELVED_COUNTED, Overview, overview
+from pop3service.models import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A sentence about a mailbox; `kind` is good, warning, danger or plain. A link says where to go on."""
+
+    kind: str
+    icon: str
+    text: str
+    url: str = ""
+    link: str = ""
+
+
+def facts_about(mailbox: Any, request: HttpRequest) -> list[Fact]:
+    """What there is to say; the mailbox has been through `mark_open`. What is wrong comes first."""
+    found = overview(mailbox.pk)
+    by_address, by_name = find_credentials([mailbox.address, mailbox.user.username])
+    names = [mailbox.address]
+    if by_name is not None and by_name.mailbox_id == mailbox.pk:
+        names.append(mailbox.user.username)
+    facts = [*_access(mailbox, request), _login(mailbox, names), _mail(mailbox, found), *_shelf(mailbox, found)]
+    if by_address is not None and (days := by_address.policy.expire_days):
+        text = ngettext("Mail expires after %(days)d day.", "Mail expires after %(days)d days.", days)
+        facts.append(Fact("plain", "auto_delete", text % {"days": days}))
+    weight = {"danger": 0, "warning": 1}
+    return sorted(facts, key=lambda fact: weight.get(fact.kind, 2))
+
+
+def may_set_password(mailbox: Mailbox, request: HttpRequest) -> bool:
+    """Whether the one who asks may give the mailbox's user another password."""
+    user = mailbox.user
+    may: bool = request.user.has_perm("accounts.change_user")
+    return may and (request.user.is_superuser or not (user.is_staff or user.is_superuser))
+
+
+def _access(mailbox: Any, request: HttpRequest) -> Iterator[Fact]:
+    user = mailbox.user
+    if not mailbox.is_active:
+        yield Fact("danger", "block", _("The mailbox is suspended: nobody logs in, and mail to it is refused."))
+    if not user.is_active:
+        url = reverse("admin:accounts_user_change", args=[user.pk])
+        yield Fact("danger", "block", _("Its user is suspended: nobody logs in."), url, _("Open the user"))
+    if not user.has_usable_password():
+        link = reverse("admin:auth_user_password_change", args=[user.pk]) if may_set_password(mailbox, request) else ""
+        yield Fact(
+            "danger", "key_off", _("No password is set: nobody logs in."), link, _("Set password") if link else ""
+        )
+    if user.two_factor:
+        yield Fact("warning", "phonelink_lock", _("Two-factor is on: mail programs need an app password."))
+    if mailbox.is_open:
+        yield _open(mailbox)
+
+
+def _open(mailbox: Mailbox) -> Fact:
+    drop = mailbox.maildrop
+    worker = Worker.objects.filter(pk=drop.lock_worker).first() if drop.lock_worker else None
+    text = _("A mail program has it open since %(time)s, on %(host)s; another one is told to wait.")
+    host = worker.host.split(" ")[0] if worker else "?"
+    return Fact("warning", "lock_open", text % {"time": moment(drop.locked_at), "host": host})
+
+
+def _login(mailbox: Mailbox, names: list[str]) -> Fact:
+    """The names that open it, and when one last did."""
+    drop = maildrop_of(mailbox)
+    text = _("Login name: %(names)s.") % {"names": _(" or ").join(names)}
+    if drop is None or drop.opened_at is None:
+        return Fact("plain", "login", f"{text} {_('Nobody has logged in yet.')}")
+    return Fact("good", "login", f"{text} {_('Last login: %(time)s.') % {'time': moment(drop.opened_at)}}")
+
+
+def _mail(mailbox: Mailbox, found: Overview) -> Fact:
+    held = _("%(held)s in the mailbox.") % {"held": messages_and_size(*held_by(mailbox))}
+    if (used_percent(mailbox) or 0) >= 100:
+        return Fact("danger", "inbox", f"{held} {_('It is full: new mail is refused.')}")
+    if found.received_at is None:
+        return Fact("plain", "inbox", _("No mail has ever come."))
+    return Fact("good", "inbox", f"{held} {_('The newest came %(time)s.') % {'time': moment(found.received_at)}}")
+
+
+def _shelf(mailbox: Mailbox, found: Overview) -> Iterator[Fact]:
+    if found.deleted_at is None:
+        return
+    number = f"{SHELVED_COUNTED}+" if found.shelved > SHELVED_COUNTED else str(found.shelved)
+    text = ngettext(
+        "%(number)s message was deleted, on %(time)s; it can be brought back until %(end)s.",
+        "%(number)s messages were deleted, the last on %(time)s; that one can be brought back until %(end)s.",
+        found.shelved,
+    )
+    end = found.deleted_at + timedelta(days=settings.MAIL_SHELF_DAYS)
+    values = {"number": number, "time": moment(found.deleted_at), "end": moment(end)}
+    url = reverse("admin:accounts_mailbox_shelf", args=[mailbox.pk])
+    yield Fact("plain", "shelves", text % values, url, _("Open the shelf"))
