@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 from scramp import ScramException, ScramMechanism
+from scramp.core import ServerError
 from scramp.utils import saslprep
 
 #: Mechanisms that verifiers can be made for, and the octets of their hash.
@@ -53,6 +54,34 @@ class ScramVerifier:
         stored_key, server_key = keys.split(":")
         decode = functools.partial(base64.b64decode, validate=True)
         return cls(mechanism, decode(salt), decode(stored_key), decode(server_key), int(iterations))
+
+
+class ScramExchange:
+    """The server's side of one exchange (RFC 5802, 3). ValueError: a message that is not understood."""
+
+    def __init__(self, verifier: ScramVerifier) -> None:
+        self.verifier = verifier
+        self._server = ScramMechanism(verifier.mechanism).make_server(lambda _: verifier.auth_info())
+
+    def challenge(self, first: str) -> str:
+        """What follows from the client's first message."""
+        try:
+            self._server.set_client_first(first)
+            challenge: str = self._server.get_server_first()
+        except ScramException as error:
+            raise ValueError(str(error)) from error
+        return challenge
+
+    def check(self, final: str) -> str | None:
+        """The server's own proof, in answer to the client's; None where that is wrong."""
+        try:
+            self._server.set_client_final(final)
+            proof: str = self._server.get_server_final()
+        except ScramException as error:
+            if error.server_error == ServerError.INVALID_PROOF:
+                return None
+            raise ValueError(str(error)) from error
+        return proof
 
 
 def make_verifiers(password: str, encoded: str) -> str:

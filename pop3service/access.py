@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from accounts.activity import count
+from accounts.addresses import normal_login
 from accounts.lookup import Credential, find_credentials
 from accounts.passwords import PasswordChecker
 from mailplatform.bridge import Bridge
@@ -189,7 +190,7 @@ class Visit:
         known = "\0" not in request.login
         credential = await keeper.bridge.gather(find_credentials, request.login) if known else None
         fits = await keeper.fits(credential, request.password, still_wanted=lambda: not self._gone)
-        if not fits or credential is None:
+        if not fits or credential is None or not _opens_its_own(request, credential):
             raise Refusal(WRONG_LOGIN, Code.AUTH)
         keeper.opening[credential.mailbox_id] += 1
         try:
@@ -298,6 +299,12 @@ _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
 
 def _cost(listing: Listing) -> int:
     return LISTING_COST + len(listing) + UNIQUE_ID_COST * len(listing.unique_ids)
+
+
+def _opens_its_own(request: Authenticate, credential: Credential) -> bool:
+    """Whether the mailbox that AUTH names is the login's own; no login opens another's."""
+    authzid = normal_login(request.authzid)
+    return authzid in ("", normal_login(request.login), credential.address)
 
 
 def _count_down(counter: Counter[int], key: int) -> None:

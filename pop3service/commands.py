@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from pop3service import transfer
+from pop3service import sasl, transfer
 from pop3service.states import (
     Authenticate,
     Authorization,
@@ -21,6 +21,7 @@ from pop3service.states import (
     Finish,
     IfRefused,
     Listing,
+    Negotiation,
     Opened,
     ReadListing,
     Refusal,
@@ -29,6 +30,7 @@ from pop3service.states import (
     Step,
     Transaction,
     Update,
+    as_text,
 )
 
 #: Wrong passwords after which the connection is closed.
@@ -80,7 +82,7 @@ def user(state: Authorization, name: bytes = b"") -> Reply:
     login = name.strip()
     if not login:
         raise Refusal("too few arguments: USER name")
-    state.login = _text(login)
+    state.login = as_text(login)
     return b"+OK now send PASS\r\n"
 
 
@@ -93,7 +95,7 @@ def password(state: Authorization, secret: bytes | None = None) -> Reply:
         raise Refusal("too few arguments: PASS password")
     login, state.login = state.login, ""  # a second try begins with USER again
     return Step(
-        request=Authenticate(login, _text(secret)),
+        request=Authenticate(login, as_text(secret)),
         then=lambda opened: _welcome(state.channel, opened),
     )
 
@@ -133,12 +135,17 @@ def _refuse_unencrypted(channel: Channel) -> None:
         raise Refusal(f"no password over a connection that is not encrypted: {how}")
 
 
-def _text(octets: bytes) -> str:
-    """A name or a password as text: UTF-8, or what old clients send, Latin-1, which any octets are."""
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
+def auth(state: Authorization, *words: bytes) -> Reply:
+    """RFC 5034, 4. Alone it lists the mechanisms, as clients from before CAPA expect."""
+    _refuse_unencrypted(state.channel)
+    if not words:
+        listed = "".join(f"{name}\r\n" for name in state.channel.mechanisms)
+        return b"+OK mechanisms follow\r\n%s.\r\n" % listed.encode()
+    if len(words) > 2:
+        raise Refusal("too many arguments: AUTH mechanism [initial-response]")
+    state.login = ""
+    initial = words[1] if len(words) == 2 else None
+    return sasl.begin(state, words[0], initial, functools.partial(_welcome, state.channel))
 
 
 # --- TRANSACTION (RFC 1939, 5 and 7) ----------------------------------------------------------------------------
@@ -264,6 +271,10 @@ def _if_passwords(channel: Channel, _: bool) -> str:
     return "USER" if channel.takes_passwords else ""
 
 
+def _if_sasl(channel: Channel, _: bool) -> str:
+    return f"SASL {' '.join(channel.mechanisms)}" if channel.takes_passwords else ""
+
+
 def _if_starttls(channel: Channel, before_login: bool) -> str:
     return "STLS" if before_login and channel.offers_starttls else ""  # RFC 2595, 4: AUTHORIZATION only
 
@@ -280,6 +291,8 @@ class Command:
     optional: int = 0
     #: The rest of the line, whatever it holds, is the one argument.
     whole_line: bool = False
+    #: The words of the line, however many, are the arguments.
+    words: bool = False
     #: The function gets the listing, which is asked for when it is not here yet.
     listing: bool = False
     #: The line for a channel, before or after the login; empty: nothing to announce.
@@ -291,6 +304,7 @@ _BEFORE, _AFTER, _BOTH = (Authorization,), (Transaction,), (Authorization, Trans
 COMMANDS: dict[bytes, Command] = {
     b"USER": Command("USER name", _BEFORE, user, whole_line=True, capability=_if_passwords),
     b"PASS": Command("PASS password", _BEFORE, password, whole_line=True),
+    b"AUTH": Command("AUTH [mechanism [initial-response]]", _BEFORE, auth, words=True, capability=_if_sasl),
     b"STLS": Command("STLS", _BEFORE, stls, capability=_if_starttls),
     b"STAT": Command("STAT", _AFTER, stat),
     b"LIST": Command("LIST [number]", _AFTER, scan_listing, (message,), optional=1, listing=True),
@@ -309,6 +323,8 @@ COMMANDS: dict[bytes, Command] = {
 
 def carry_out(state: State, line: bytes) -> Reply:
     """What follows from one command line, without its line end, in this state. Raises Refusal, nothing else."""
+    if isinstance(state, Negotiation):
+        return sasl.respond(state, line)
     verb, space, rest = line.partition(b" ")
     command = COMMANDS.get(verb) or COMMANDS.get(verb.upper())
     if command is None:
@@ -319,6 +335,8 @@ def carry_out(state: State, line: bytes) -> Reply:
     if command.whole_line:
         return command.handler(state, rest) if space else command.handler(state)
     words = rest.split() if space else []
+    if command.words:
+        return command.handler(state, *words)
     _check_count(command, len(words))
     if not command.arguments or not isinstance(state, Transaction):
         return command.handler(state)

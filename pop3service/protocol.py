@@ -12,12 +12,13 @@ from typing import Any
 
 from pop3service.commands import carry_out, login_failed
 from pop3service.states import (
-    Authenticate,
     Authorization,
     Channel,
     Closed,
     Code,
     IfRefused,
+    Login,
+    Negotiation,
     Refusal,
     Request,
     StartTls,
@@ -26,8 +27,10 @@ from pop3service.states import (
     Transaction,
 )
 
-#: Octets of a command line with its line end (RFC 2449, 4).
+#: Octets of a command line with its line end (RFC 2449, 4); of a response within AUTH, also in the line of AUTH itself:
+#: clients send longer ones than RFC 5034, 4 allows.
 MAX_LINE = 255
+MAX_RESPONSE = 12 * 1024
 #: Refused commands in a row, and commands before the login, after which the connection is closed.
 MAX_REFUSALS = 20
 MAX_COMMANDS_BEFORE_LOGIN = 100
@@ -84,7 +87,7 @@ class Session:
 
     @property
     def logged_in(self) -> bool:
-        return not isinstance(self.state, Authorization)
+        return not isinstance(self.state, Authorization | Negotiation)
 
     @property
     def full(self) -> bool:
@@ -129,7 +132,7 @@ class Session:
 
         An UPDATE that has begun is waited for: its reply is the session's last.
         """
-        if isinstance(self.state, Authorization | Transaction):
+        if isinstance(self.state, Authorization | Negotiation | Transaction):
             if self._more is None and (self._if_refused is not IfRefused.ABORT or self.request is None):
                 self._send(Refusal(text, Code.SYS_TEMP).reply)
             self._close()
@@ -159,18 +162,24 @@ class Session:
         """
         start, waiting = self._at, self._input
         end = waiting.find(b"\n", start)
+        most = self._most_octets(waiting[start : start + 5])
         if end < 0:
-            if self._overlong or len(waiting) - start >= MAX_LINE:
+            if self._overlong or len(waiting) - start >= most:
                 self._overlong = True
                 self._input, self._at = b"", 0
             return None
         self._at = end + 1
         if self._at == len(waiting):
             self._input, self._at = b"", 0
-        if self._overlong or end - start >= MAX_LINE:
+        if self._overlong or end - start >= most:
             self._overlong = True
             return b""
         return waiting[start : end - 1] if end > start and waiting[end - 1] == 13 else waiting[start:end]
+
+    def _most_octets(self, beginning: bytes) -> int:
+        """How long the next line may be."""
+        within_auth = isinstance(self.state, Negotiation) or beginning.upper() == b"AUTH "
+        return MAX_RESPONSE if within_auth and not self.logged_in else MAX_LINE
 
     def _go_on(self, more: Iterator[bytes]) -> None:
         """Send the next part of a long reply."""
@@ -210,19 +219,26 @@ class Session:
         if then is IfRefused.ABORT:
             self._close()
             return
-        if isinstance(request, Authenticate) and isinstance(self.state, Authorization):
+        self._leave_negotiation()
+        if isinstance(request, Login) and isinstance(self.state, Authorization):
             login_failed(self.state, refusal)
         self._send(refusal.reply)
         if refusal.ends or then is IfRefused.END:
             self._close()
 
     def _refuse(self, refusal: Refusal) -> None:
+        self._leave_negotiation()
         self._refusals += 1
         if self._refusals < MAX_REFUSALS:
             self._send(refusal.reply)
         else:
             self._send(b"-ERR too many bad commands, connect again\r\n")
             self._close()
+
+    def _leave_negotiation(self) -> None:
+        """AUTH has failed: the next line is a command again."""
+        if isinstance(self.state, Negotiation):
+            self.state = self.state.authorization
 
     def _close(self) -> None:
         self.state = Closed()

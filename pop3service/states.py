@@ -6,7 +6,7 @@ the listing's arrays, 0 to n-1. `Transaction.index` turns one into the other and
 """
 
 import enum
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -78,10 +78,49 @@ class NoMessages:
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Check the password and lock the maildrop; answered with Opened."""
+    """Check the password and lock the maildrop; answered with Opened.
+
+    `authzid` names another mailbox than the login's own (RFC 4422, 3.4.1).
+    """
 
     login: str
     password: str = field(repr=False)
+    authzid: str = ""
+    mechanism: str = "USER"
+
+
+class Proof(Protocol):
+    """The server's side of SCRAM (RFC 5802, 3). ValueError: a message that is not understood."""
+
+    def challenge(self, first: str) -> str:
+        """What follows from the client's first message."""
+
+    def check(self, final: str) -> str | None:
+        """The server's own proof, in answer to the client's; None where that is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindVerifier:
+    """Answered with the Proof of a login; where there is none, with one that nothing fits."""
+
+    login: str
+    mechanism: str
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The client has proved that it knows the password: lock the maildrop; answered with Opened."""
+
+    login: str
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class RejectProof:
+    """The client's proof was wrong; answered with the Refusal of a wrong password, always."""
+
+    login: str
+    proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +150,8 @@ class StartTls:
     """Begin TLS as soon as what was written before has gone; answered with None once it is established."""
 
 
-Request = Authenticate | ReadListing | ReadPiece | Finish | StartTls
+Login = Authenticate | FindVerifier | Admit | RejectProof
+Request = Login | ReadListing | ReadPiece | Finish | StartTls
 
 
 # --- States (RFC 1939, 3) ------------------------------------------------------------------------------------
@@ -127,6 +167,8 @@ class Channel:
     starttls: bool = False
     #: Whether a password may cross it unencrypted: the client's network is a listed one (promise 6).
     plaintext: bool = True
+    #: The mechanisms of AUTH, as CAPA names them.
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
 
     @property
     def takes_passwords(self) -> bool:
@@ -150,6 +192,22 @@ class Authorization:
         #: The name USER gave, until PASS uses it up.
         self.login = ""
         self.failures = failures
+
+
+class Negotiation:
+    """Within AUTH: lines are responses, not commands (RFC 5034, 4). Ends in a Transaction or where it began."""
+
+    __slots__ = ("authorization", "exchange", "welcome")
+
+    def __init__(
+        self,
+        authorization: Authorization,
+        exchange: Generator["bytes | Request", Any, Opened],
+        welcome: "Callable[[Opened], Step]",
+    ) -> None:
+        self.authorization = authorization
+        self.exchange = exchange
+        self.welcome = welcome
 
 
 class Transaction:
@@ -186,7 +244,7 @@ class Closed:
     __slots__ = ()
 
 
-State = Authorization | Transaction | Update | Closed
+State = Authorization | Negotiation | Transaction | Update | Closed
 
 
 # --- What a command does ------------------------------------------------------------------------------------
@@ -216,3 +274,11 @@ class Step:
     request: Request | None = None
     then: "Callable[[Any], Step | bytes] | None" = None
     if_refused: IfRefused = IfRefused.GO_ON
+
+
+def as_text(octets: bytes) -> str:
+    """A name or a password as text: UTF-8, or what old clients send, Latin-1, which any octets are."""
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("latin-1")

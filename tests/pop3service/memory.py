@@ -6,21 +6,35 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from scramp import ScramMechanism
+
+from accounts.scram import ScramExchange, ScramVerifier
 from mailstore.wire import encode
 from pop3service.protocol import Session
 from pop3service.states import (
+    Admit,
     Authenticate,
     Channel,
     Code,
+    FindVerifier,
     Finish,
     ReadListing,
     ReadPiece,
     Refusal,
+    RejectProof,
     Request,
     StartTls,
 )
 
 LOGIN, PASSWORD = "mrose", "secret"
+WRONG = Refusal("wrong name or password", Code.AUTH)
+
+
+def scram_exchange(login: str, mechanism: str) -> ScramExchange:
+    """That of mrose's password; for anybody else one that no password fits."""
+    password = PASSWORD if login == LOGIN else "another"
+    salt, stored_key, server_key, iterations = ScramMechanism(mechanism).make_auth_info(password, iteration_count=4096)
+    return ScramExchange(ScramVerifier(mechanism, salt, stored_key, server_key, iterations))
 
 
 @dataclass
@@ -76,10 +90,16 @@ class MemoryMaildrop:
         if isinstance(request, self.broken):
             raise OSError("the database is away")
         match request:
-            case Authenticate(login, password):
+            case Authenticate(login, password, authzid):
                 self.passwords.append((login, password))
-                fits = (login, password) == (LOGIN, PASSWORD)
-                return self.opened if fits else Refusal("wrong name or password", Code.AUTH)
+                fits = (login, password) == (LOGIN, PASSWORD) and authzid in ("", LOGIN)
+                return self.opened if fits else WRONG
+            case FindVerifier(login, mechanism):
+                return scram_exchange(login, mechanism)
+            case Admit(login):
+                return self.opened if login == LOGIN else WRONG
+            case RejectProof():
+                return WRONG
             case ReadListing():
                 return self.listing
             case ReadPiece(uid, piece):

@@ -1,5 +1,6 @@
 """Logins, locks, listings and deletions of real mailboxes, over sockets; and what a failing database does to them."""
 
+import base64
 import socket
 import threading
 import uuid
@@ -102,6 +103,21 @@ class TestLogin:
     def test_the_names_of_a_mailbox(self, serve_mailboxes: Serve, jules: FoundMailbox, name: str) -> None:
         """Edge 26."""
         assert try_login(serve_mailboxes(), name) == b"+OK maildrop has 3 messages (600 octets)"
+
+    @pytest.mark.parametrize("authzid", ["", JULES, "jules%maison.mrs", "JULES@Maison.mrs"])
+    def test_auth_plain_opens_ones_own_mailbox(self, serve_mailboxes: Serve, jules: FoundMailbox, authzid: str) -> None:
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            word = base64.b64encode(f"{authzid}\0jules\0x".encode()).decode()
+            assert client.say(f"AUTH PLAIN {word}") == b"+OK maildrop has 3 messages (600 octets)"
+
+    @pytest.mark.parametrize("message", [f"alfred@maison.mrs\0{JULES}\0x", f"\0{JULES}\0y"])
+    def test_and_no_other(self, serve_mailboxes: Serve, jules: FoundMailbox, message: str) -> None:
+        make_mailbox("alfred")
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            answer = client.say(f"AUTH PLAIN {base64.b64encode(message.encode()).decode()}")
+            assert answer == WRONG
 
     @pytest.mark.parametrize(
         ("name", "password"),

@@ -17,8 +17,8 @@ def capabilities(dialogue: Dialogue) -> list[str]:
 
 
 class TestTable:
-    def test_it_has_the_commands_of_rfc_1939_but_apop_and_capa_and_stls(self) -> None:
-        assert set(COMMANDS) == set(b"USER PASS STAT LIST RETR DELE NOOP RSET QUIT TOP UIDL CAPA STLS".split())
+    def test_it_has_the_commands_of_rfc_1939_but_apop_and_those_of_later_rfcs(self) -> None:
+        assert set(COMMANDS) == set(b"USER PASS STAT LIST RETR DELE NOOP RSET QUIT TOP UIDL CAPA STLS AUTH".split())
 
     def test_each_row_is_called_like_its_verb(self) -> None:
         for verb, row in COMMANDS.items():
@@ -30,7 +30,7 @@ class TestTable:
 
     @pytest.mark.parametrize("verb", [verb.decode() for verb, row in COMMANDS.items() if not row.whole_line])
     def test_more_arguments_than_a_command_has_are_refused(self, verb: str) -> None:
-        dialogue = before_login() if verb == "STLS" else after_login()
+        dialogue = before_login() if verb in ("STLS", "AUTH") else after_login()
         assert dialogue.line(f"{verb} 1 2 3").startswith(b"-ERR too many arguments: " + verb.encode())
         assert dialogue.line("CAPA").startswith(b"+OK")
 
@@ -43,12 +43,12 @@ class TestCapabilities:
     @pytest.mark.parametrize(
         ("channel", "before", "after"),
         [
-            ({}, ["USER"], ["USER"]),
-            ({"starttls": True}, ["USER", "STLS"], ["USER"]),
+            ({}, ["USER", "SASL PLAIN LOGIN"], ["USER", "SASL PLAIN LOGIN"]),
+            ({"starttls": True}, ["USER", "SASL PLAIN LOGIN", "STLS"], ["USER", "SASL PLAIN LOGIN"]),
             ({"starttls": True, "plaintext": False}, ["STLS"], []),
             ({"plaintext": False}, [], []),
-            ({"encrypted": True, "plaintext": False}, ["USER"], ["USER"]),
-            ({"encrypted": True, "starttls": True}, ["USER"], ["USER"]),
+            ({"encrypted": True, "plaintext": False}, ["USER", "SASL PLAIN LOGIN"], ["USER", "SASL PLAIN LOGIN"]),
+            ({"encrypted": True, "starttls": True}, ["USER", "SASL PLAIN LOGIN"], ["USER", "SASL PLAIN LOGIN"]),
         ],
     )
     def test_they_are_true_before_and_after_the_login(

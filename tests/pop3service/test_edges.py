@@ -281,7 +281,7 @@ class TestGarbage:
             assert re.match(rb"-ERR too (many|few) arguments: [A-Z]{4}", client.say(command))
             assert client.say("STAT") == b"+OK 1 8"
 
-    @pytest.mark.parametrize("command", ["APOP a b", "AUTH PLAIN", "LAST", "UTF8", "XTND XMIT", "HELO", "EHLO a"])
+    @pytest.mark.parametrize("command", ["APOP a b", "LAST", "UTF8", "XTND XMIT", "HELO", "EHLO a"])
     def test_and_commands_that_this_server_has_not(self, serve: ServeMemory, command: str) -> None:
         with serve(b"a: b\n\n").connect() as client:
             client.log_in()
