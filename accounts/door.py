@@ -28,6 +28,7 @@ from accounts.passwords import PasswordChecker, prepare_password
 from accounts.policies import Policy
 from accounts.renewal import renew
 from accounts.scram import ScramVerifier, find_verifier, invented_verifier
+from accounts.tokens import Tokens, make_introspector
 from accounts.watch import NotAdmittedError as NotAdmittedError
 from accounts.watch import ThrottledError as ThrottledError
 from accounts.watch import Try, Watch
@@ -71,6 +72,7 @@ class Door:
         self._clock = clock
         self._passwords = PasswordChecker(settings.CREDENTIAL_CACHE_SECONDS if seconds is None else seconds)
         self._hashing = Hashing()
+        self._tokens = Tokens(make_introspector(), clock)
         self._watch = Watch(bridge, clock, sleep)
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -111,6 +113,14 @@ class Door:
         await self._answer(trying, self._without_proof(trying))
         raise AssertionError("a wrong proof was answered")
 
+    async def admit_token(self, caller: Caller, login: str, token: str, *, mechanism: str = "OAUTHBEARER") -> Admission:
+        """Let in by a bearer token (RFC 7628). Raises NotAdmittedError, ThrottledError, IntrospectionError.
+
+        The token says who comes in; `login` is the mailbox to open, empty for the token's own.
+        """
+        trying = self._watch.begin(caller, login, mechanism)
+        return await self._answer(trying, self._by_token(trying, token))
+
     async def chores(self) -> NoReturn:
         """Keep the throttles fresh and the records written, until cancelled."""
         while True:
@@ -124,6 +134,7 @@ class Door:
     async def close(self) -> None:
         """Break off the logins under way and write what is to be written. `chores` has been cancelled before."""
         self._hashing.close()
+        self._tokens.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -133,12 +144,12 @@ class Door:
 
     async def _by_password(self, trying: Try, password: str, authzid: str) -> Admission:
         await self._watch.wait(trying)
-        credential = await self._find(trying)
+        credential = await self._find(trying, trying.login)
         if (digest := typed_digest(password)) is not None:
             found = await self._bridge.gather(find_app_passwords, digest)
             if found is not None and credential is not None and found.user_id == credential.user_id:
                 return await self._by_app_password(trying, credential, found, authzid)
-        return await self._open(trying, await self._verify(trying, credential, password), authzid)
+        return await self._open(trying, trying.login, await self._verify(trying, credential, password), authzid)
 
     async def _by_app_password(
         self, trying: Try, credential: Credential, found: FoundAppPassword, authzid: str
@@ -148,7 +159,7 @@ class Door:
         refusal = found.refusal(trying.caller, now)
         if refusal is not None:
             raise NotAdmittedError(refusal)
-        admission = await self._open(trying, credential, authzid, found)
+        admission = await self._open(trying, trying.login, credential, authzid, found)
         if found.use_is_news(now):
             self._watch.used(Use(found.id, now, trying.caller.address))
         return admission
@@ -159,18 +170,32 @@ class Door:
         secret = await self._find_secret(trying)
         if secret is None or secret.credential is None or _verifier(secret, trying.mechanism) != verifier:
             raise NotAdmittedError(trying.reason)
-        return await self._open(trying, secret.credential, authzid)
+        return await self._open(trying, trying.login, secret.credential, authzid)
 
     async def _without_proof(self, trying: Try) -> NoReturn:
         await self._find_secret(trying)
         raise NotAdmittedError(trying.reason)
 
+    async def _by_token(self, trying: Try, token: str) -> Admission:
+        await self._watch.wait(trying)
+        try:
+            owner = await self._tokens.owner(token)
+        except TooBusyError:
+            raise ThrottledError(BUSY_SECONDS, LoginResult.BUSY) from None
+        if owner is None:
+            raise self._refused(trying, LoginResult.TOKEN, "token", trying.place.login, token)
+        trying.login = trying.login or owner
+        credential = await self._find(trying, owner)
+        if credential is None:
+            raise NotAdmittedError(trying.reason)
+        return await self._open(trying, owner, credential, trying.login)
+
     async def _open(
-        self, trying: Try, credential: Credential, authzid: str, found: FoundAppPassword | None = None
+        self, trying: Try, name: str, credential: Credential, authzid: str, found: FoundAppPassword | None = None
     ) -> Admission:
-        """The mailbox that was asked for: the login's own, or by `authzid` another one of this user's or entrusted."""
+        """The mailbox that was asked for: that of `name`, or by `authzid` another one of this user's or entrusted."""
         target = credential
-        if authzid and normal_login(authzid) not in (trying.place.login, credential.address):
+        if authzid and normal_login(authzid) not in (normal_login(name), credential.address):
             target = await self._find_delegated(credential.user_id, authzid)
         self._watch.succeeded(trying)
         trying.mailbox_id = target.mailbox_id
@@ -181,9 +206,9 @@ class Door:
 
     # --- Looking ----------------------------------------------------------------------------------------------
 
-    async def _find(self, trying: Try) -> Credential | None:
-        """The credential that the login names; None where nothing opens it."""
-        credential = await self._bridge.gather(find_credentials, trying.login) if _can_exist(trying.login) else None
+    async def _find(self, trying: Try, login: str) -> Credential | None:
+        """The credential of a login name; None where nothing opens it."""
+        credential = await self._bridge.gather(find_credentials, login) if _can_exist(login) else None
         return _usable(trying, credential)
 
     async def _find_delegated(self, user_id: int, authzid: str) -> Credential:
@@ -205,11 +230,15 @@ class Door:
             if not remembered:
                 self._start(self._renew(credential, password))
             return credential
-        reason = LoginResult.TWO_FACTOR if right else trying.reason
         # With two-factor a right password counts as a wrong one, else it could be found out here.
-        self._watch.guesses.refused(reason, *guess)
-        self._watch.failed(trying)
-        raise NotAdmittedError(reason)
+        raise self._refused(trying, LoginResult.TWO_FACTOR if right else trying.reason, *guess)
+
+    def _refused(self, trying: Try, reason: LoginResult, *guess: str) -> NotAdmittedError:
+        """Count a guess, unless it is a repeated one; answers the error to raise."""
+        if self._watch.guesses.result_of(*guess) is None:
+            self._watch.guesses.refused(reason, *guess)
+            self._watch.failed(trying)
+        return NotAdmittedError(reason)
 
     async def _hash(self, trying: Try, encoded: str | None, password: str) -> bool:
         """Compute the slow hash once it is its turn, and if by then there is nothing to wait for."""

@@ -130,16 +130,17 @@ class Throttles:
         """Where a try of this login from this address counts."""
         name = kept_login(normal_login(login))
         narrow, wide = narrow_and_wide(address)
-        own, anywhere = f"{name}|{narrow or '-'}", f"{name}|"
-        if not narrow or any(lies_in(address, network) for network in settings.THROTTLE_EXEMPT_NETWORKS):
-            return Place(name, narrow, own, (anywhere,))
-        return Place(name, narrow, own, (anywhere, f"|{narrow}", f"|{wide}"))
+        # No login, as with a token that says itself whose it is, is nobody's whom others could attack.
+        others = [f"{name}|"] if name else []
+        if narrow and not any(lies_in(address, network) for network in settings.THROTTLE_EXEMPT_NETWORKS):
+            others += [f"|{narrow}", f"|{wide}"]
+        return Place(name, narrow, f"{name or '-'}|{narrow or '-'}", tuple(others))
 
     def waits(self, place: Place) -> tuple[float, float]:
         """Seconds to wait for this login's own failures at this address, and for all others."""
         if not self._counts:
             return 0.0, 0.0
-        return self._wait(place.own), max(map(self._wait, place.others))
+        return self._wait(place.own), max(map(self._wait, place.others), default=0.0)
 
     def failed(self, place: Place) -> None:
         """Count a failure: at once here, with the next exchange everywhere."""

@@ -10,6 +10,9 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
+from django.utils.module_loading import import_string
+
+from accounts.tokens import EndpointIntrospector, endpoint_problem
 
 #: RFC 1939, 3: "such a timer MUST be of at least 10 minutes' duration".
 LEAST_IDLE_SECONDS = 600
@@ -40,7 +43,7 @@ _NOT_NEGATIVE = (
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """All that is wrong with the settings."""
-    return [*_numbers(), *_timers(), *_networks(), *_host_name(), *_scram()]
+    return [*_numbers(), *_timers(), *_networks(), *_host_name(), *_scram(), *_oauth()]
 
 
 def _numbers() -> Iterator[CheckMessage]:
@@ -106,4 +109,32 @@ def _scram() -> Iterator[CheckMessage]:
             f"SCRAM_ITERATIONS is not between {SCRAM_ITERATIONS[0]} and {SCRAM_ITERATIONS[-1]}.",
             hint="RFC 5802, 5.1 requires 4096 at least; every client has to do the work at each login.",
             id="mailplatform.E007",
+        )
+
+
+def _oauth() -> Iterator[CheckMessage]:
+    if not settings.OAUTH_INTROSPECTOR:
+        return
+    try:
+        introspector = import_string(settings.OAUTH_INTROSPECTOR)
+    except ImportError as error:
+        yield Error(
+            f"OAUTH_INTROSPECTOR: {error}.",
+            hint="Name a class by its module, such as accounts.tokens.EndpointIntrospector, or none.",
+            id="mailplatform.E008",
+        )
+        return
+    if introspector is not EndpointIntrospector:
+        return
+    if problem := endpoint_problem(settings.OAUTH_INTROSPECTION_URL):
+        yield Error(
+            f"OAUTH_INTROSPECTION_URL: {problem}.",
+            hint="Give the https URL of the token introspection endpoint; plain http is for loopback alone.",
+            id="mailplatform.E009",
+        )
+    if not settings.OAUTH_REQUIRED_SCOPE.split():
+        yield Warning(
+            "OAUTH_REQUIRED_SCOPE is empty: a token that was given to any other program opens the mailbox too.",
+            hint="Have tokens for mail carry a scope of their own, and name it.",
+            id="mailplatform.W002",
         )

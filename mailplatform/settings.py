@@ -83,6 +83,15 @@ CREDENTIAL_CACHE_SECONDS = env.int("CREDENTIAL_CACHE_SECONDS", 300)
 SCRAM_MECHANISMS = env.list("SCRAM_MECHANISMS", default=["SCRAM-SHA-256", "SCRAM-SHA-1"])
 #: Rounds of hashing that a verifier, and so a client's login by SCRAM, takes (RFC 5802, 5.1).
 SCRAM_ITERATIONS = env.int("SCRAM_ITERATIONS", 10_000)
+#: The class that is asked whose bearer token it is, such as accounts.tokens.EndpointIntrospector; empty: none is taken.
+OAUTH_INTROSPECTOR = env.str("OAUTH_INTROSPECTOR", "")
+#: The endpoint (RFC 7662) that EndpointIntrospector asks, and as whom.
+OAUTH_INTROSPECTION_URL = env.str("OAUTH_INTROSPECTION_URL", "")
+OAUTH_CLIENT_ID = env.str("OAUTH_CLIENT_ID", "")
+OAUTH_CLIENT_SECRET = env.str("OAUTH_CLIENT_SECRET", "")
+#: What in its answer is the login name, and the scopes, separated by blanks, that a token has to have.
+OAUTH_MAILBOX_CLAIM = env.str("OAUTH_MAILBOX_CLAIM", "username")
+OAUTH_REQUIRED_SCOPE = env.str("OAUTH_REQUIRED_SCOPE", "")
 #: Networks whose addresses many people share, such as a webmail's: failures count for logins from there, not for them.
 THROTTLE_EXEMPT_NETWORKS = env.list("THROTTLE_EXEMPT_NETWORKS", default=[])
 #: Login records are kept for so many days, and so many of them at most.

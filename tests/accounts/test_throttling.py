@@ -197,6 +197,17 @@ def test_without_an_address_a_login_waits_all_the_same(address: str) -> None:
     assert wait(throttles, address, login=ALFRED) == 0
 
 
+@pytest.mark.parametrize("address", [HERE, ""])
+def test_without_a_login_only_the_address_waits(address: str) -> None:
+    throttles = Throttles(Clock())
+    fail(throttles, 8, address=address, login=" ")
+    assert wait(throttles, address, login="") == 16
+    assert wait(throttles, ELSEWHERE, login="") == 0
+    for number in range(100):
+        fail(throttles, address=f"198.51.{number}.1", login="")
+    assert wait(throttles, NEIGHBOUR, login="") == 0
+
+
 @given(st.text(max_size=300), st.sampled_from([HERE, "2001:db8::1", ""]))
 def test_any_login_has_its_place(login: str, address: str) -> None:
     throttles = Throttles(Clock())

@@ -35,6 +35,8 @@ def test_the_defaults_are_in_order() -> None:
         ("SCRAM_MECHANISMS", ["SCRAM-SHA-1", "SCRAM-SHA-256-PLUS"], "mailplatform.E006"),
         ("SCRAM_ITERATIONS", 4095, "mailplatform.E007"),
         ("SCRAM_ITERATIONS", 10_000_000, "mailplatform.E007"),
+        ("OAUTH_INTROSPECTOR", "accounts.tokens.Nobody", "mailplatform.E008"),
+        ("OAUTH_INTROSPECTOR", "nowhere", "mailplatform.E008"),
         ("MAIL_HOSTNAME", "mail server", "mailplatform.E005"),
         ("MAIL_HOSTNAME", "a\r\nb", "mailplatform.E005"),
     ],
@@ -51,4 +53,27 @@ def test_zero_is_no_limit_where_it_says_so(settings: Settings) -> None:
 
 def test_a_public_network_may_be_one_that_many_share(settings: Settings) -> None:
     settings.THROTTLE_EXEMPT_NETWORKS = ["198.51.100.0/24", "8.8.8.8/32"]
+    assert ids() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "scope", "said"),
+    [
+        ("https://id.example.org/introspect", "mail", []),
+        ("http://127.0.0.1:8080/introspect", "mail", []),
+        ("http://id.example.org/introspect", "mail", ["mailplatform.E009"]),
+        ("", "", ["mailplatform.E009", "mailplatform.W002"]),
+        ("https://id.example.org/introspect", " ", ["mailplatform.W002"]),
+    ],
+)
+def test_tokens_are_sent_to_a_safe_endpoint_and_are_for_mail(
+    settings: Settings, url: str, scope: str, said: list[str]
+) -> None:
+    settings.OAUTH_INTROSPECTOR = "accounts.tokens.EndpointIntrospector"
+    settings.OAUTH_INTROSPECTION_URL, settings.OAUTH_REQUIRED_SCOPE = url, scope
+    assert ids() == said
+
+
+def test_another_class_that_is_asked_for_tokens_has_its_own_settings(settings: Settings) -> None:
+    settings.OAUTH_INTROSPECTOR = "accounts.tokens.Tokens"
     assert ids() == []
