@@ -4,6 +4,7 @@
 has them called in its platform's by `fill`.
 """
 
+import base64
 import random
 from collections.abc import Sequence
 from itertools import islice, product
@@ -39,10 +40,9 @@ def address(name: str) -> str:
 
 def message(name: str, number: int, octets: int = 200) -> bytes:
     """Message `number`, from 1, of a mailbox: like no other, of at least so many octets, with dots to stuff."""
-    noise = random.Random(f"{name} {number}").randbytes(octets // 2)
-    lines = [noise[at : at + 35].hex() for at in range(0, len(noise), 35)]
-    lines[::3] = [f".{line}" for line in lines[::3]]
-    return "\r\n".join([f"Subject: {name} {number}", "", *lines, ""]).encode()
+    noise = random.Random(f"{name} {number}").randbytes(octets * 3 // 4)
+    lines = base64.b64encode(noise).replace(b"A", b"\r\n.").replace(b"B", b"\r\n")
+    return f"Subject: {name} {number}\r\n\r\n.".encode() + lines + b"\r\n"
 
 
 def mailboxes(*names: str, messages: int = 0, octets: int = 200) -> None:

@@ -82,7 +82,6 @@ def test_twenty_clients_fetch_it_at_once(server: Server, platform: Platform) -> 
 
     with _growth(server) as growth, ThreadPoolExecutor(READERS) as threads:
         assert list(threads.map(fetch, range(READERS))) == [True] * READERS
-    print("growth", growth())
     assert growth() < GROWTH
 
 
@@ -91,13 +90,10 @@ def test_clients_that_do_not_read_pin_no_memory(server: Server, platform: Platfo
         clients = [_log_in(server, platform, number, receive_octets=20_000) for number in range(STALLED)]
         for client in clients:
             client.do("RETR 1")
-        began = time.monotonic()
-        wait_until(lambda: time.monotonic() - began > 1, seconds=2, what="the server sends what it can")
-        clients[-1].send("NOOP")  # it waits behind the message, and changes nothing
+        time.sleep(1)  # until every one of them has got what its connection takes
         for client in clients:
             client.close()
         wait_until(lambda: _locks(platform) == 0, seconds=10, what="every lock is freed")
-    print("growth", growth())
     assert growth() < GROWTH
 
 
