@@ -2,8 +2,6 @@
 
 import statistics
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 
@@ -11,6 +9,7 @@ from tests.e2e.database import execute, query
 from tests.e2e.filling import address, fill, message
 from tests.e2e.pop3 import Pop3
 from tests.e2e.running import Platform, Server
+from tests.e2e.stopwatch import involved, seconds
 
 MESSAGES, DIFFERENT = 100_000, 1000
 BIG, SMALL = address("big"), address("small")
@@ -31,12 +30,6 @@ def server(platform: Platform) -> Server:
     return platform.start_pop3()
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
 def _log_in(server: Server, login: str = BIG) -> Pop3:
     return Pop3(server.ports["plain"]).log_in(login)
 
@@ -46,17 +39,17 @@ def _forget_listings(platform: Platform) -> None:
     execute(platform, "UPDATE mailstore_maildrop SET version = version + 1")
 
 
-def test_login_and_stat_take_50_ms(server: Server) -> None:
-    def look() -> float:
-        began = time.perf_counter()
-        with _log_in(server) as client:
-            assert client.do("STAT").startswith(b"+OK %d " % MESSAGES)
-            took = time.perf_counter() - began
-            client.do("QUIT")
-        return took
+def test_login_and_stat_take_50_ms(server: Server, platform: Platform) -> None:
+    def look() -> None:
+        clients.append(_log_in(server))
+        assert clients[-1].do("STAT").startswith(b"+OK %d " % MESSAGES)
 
-    look()  # from here on the password is known
-    assert statistics.median(look() for _ in range(11)) < STAT_SECONDS
+    times, clients = [], list[Pop3]()
+    for _ in range(11):
+        times.append(seconds(look, involved(server, platform)))
+        with clients.pop() as client:
+            client.do("QUIT")
+    assert statistics.median(times[1:]) < STAT_SECONDS  # once it is warm: from the second time on
 
 
 @pytest.mark.parametrize("command", ["LIST", "UIDL"])
@@ -67,7 +60,7 @@ def test_a_listing_takes_a_second(server: Server, platform: Platform, command: s
         if cold:
             _forget_listings(platform)
         with _log_in(server) as client:
-            times.append(_seconds(lambda: client.text(command)))
+            times.append(seconds(lambda: client.text(command), involved(server, platform)))
             client.do("QUIT")
     assert statistics.median(times) < LISTING_SECONDS
 
@@ -99,17 +92,16 @@ def test_the_last_of_them_is_deleted_and_no_other(server: Server, platform: Plat
 
 
 def test_no_other_session_waits_for_a_listing(server: Server, platform: Platform) -> None:
-    longest = min(_longest_wait_beside(server, platform) for _ in range(5))
-    assert longest < BESIDE_SECONDS
+    assert statistics.median(_longest_wait_beside(server, platform) for _ in range(5)) < BESIDE_SECONDS
 
 
 def _longest_wait_beside(server: Server, platform: Platform) -> float:
     """The longest that a NOOP takes while another session of the worker reads and sends the listing."""
-    waits, done = [], threading.Event()
+    waits, done, processes = [], threading.Event(), involved(server, platform)
 
     def ask() -> None:
         while not done.is_set():
-            waits.append(_seconds(lambda: beside.do("NOOP")))
+            waits.append(seconds(lambda: beside.do("NOOP"), processes))
             done.wait(0.001)
 
     _forget_listings(platform)
