@@ -127,7 +127,10 @@ class Session(Generic[R]):
             self._go_on()
 
     def tls_started(self) -> None:
-        """The answer to StartTls: the session begins anew (RFC 3207, 4.2)."""
+        """The answer to StartTls: the session begins anew (RFC 3207, 4.2).
+
+        What came behind STARTTLS in the clear is thrown away (CVE-2011-0411).
+        """
         if isinstance(self._state, Start):
             self.tls_active = True
             self._input.clear()
@@ -146,7 +149,6 @@ class Session(Generic[R]):
     def end(self, reply: Reply) -> None:
         """Say why and close, whatever is under way."""
         if not isinstance(self._state, Closed):
-            self._asked.clear()
             self._send(reply)
             self._state = Closed()
             self._input.clear()
@@ -276,13 +278,12 @@ class Session(Generic[R]):
         self._reply(Reply(250, "", "\n".join([self.hostname, *offered])))
 
     def _starttls(self, state: object, argument: str) -> None:
-        """STARTTLS (RFC 3207): what came behind it in the clear is thrown away (CVE-2011-0411)."""
+        """STARTTLS (RFC 3207): what was said before is forgotten."""
         if not self.tls_offered:
             raise RefusedError(replies.NOT_IMPLEMENTED)
         if self.tls_active:
             raise RefusedError(replies.TLS_TWICE)
         self._reply(replies.READY_FOR_TLS)
-        self._input.clear()
         self._state = Start()
         self._ask(StartTls())
 

@@ -119,7 +119,6 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._session = session
         self._body: Body | None = None
-        self._written = 0
         self._task: asyncio.Task[None] | None = None
         self._gone = self._ended = self._paused = self._client_reads_not = False
         self._heard_at = self._message_at = time.monotonic()
@@ -198,7 +197,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: "Request[FoundMailbox]") -> bool:
         """Carry a request out, or begin to; whether the session can go on now."""
-        if isinstance(request, Write) and self._written + len(request.content) <= INLINE_OCTETS:
+        if isinstance(request, Write) and self._spooled() + len(request.content) <= INLINE_OCTETS:
             self._session.written(self._write(request.content))
         elif isinstance(request, Discard):
             self._forget_body()
@@ -242,11 +241,14 @@ class Connection(asyncio.Protocol):
             if self._body is None:
                 self._body = Body()
             self._body.write(content)
-            self._written += len(content)
         except OSError:
             logger.exception("a message cannot be spooled")
             return replies.NO_SPACE
         return None
+
+    def _spooled(self) -> int:
+        """Octets of the message that are in the spool."""
+        return self._body.wire_octets if self._body else 0
 
     async def _deliver(self, request: Deliver[FoundMailbox]) -> list[Reply]:
         with self._body or Body() as body:
@@ -254,7 +256,6 @@ class Connection(asyncio.Protocol):
             answers = await self._owner.intake.deliver(
                 request, body, service=self._session.service, client_address=self._client_address
             )
-        self._forget_body()
         self._message_at = time.monotonic()
         return answers
 
@@ -287,7 +288,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def _forget_body(self) -> None:
-        body, self._body, self._written = self._body, None, 0
+        body, self._body = self._body, None
         if body is not None:
             body.close()
 
