@@ -16,12 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
 
+from django.db import DatabaseError, InterfaceError
+
 from accounts.activity import count
 from accounts.addresses import normal_login
 from accounts.lookup import Credential, find_credentials
 from accounts.passwords import PasswordChecker
 from mailplatform.bridge import Bridge
-from mailstore.locks import Lock
+from mailstore.locks import Lock, find_holders
 from mailstore.maildrop import (
     CloseRequest,
     Listing,
@@ -92,7 +94,11 @@ class Keeper:
 
     def release(self, opened: Opened) -> None:
         """Free a lock with nothing deleted, as soon as the database lets us."""
-        self.start(self._release(opened))
+        self.start(self._release(opened.mailbox_id, opened.lock))
+
+    def release_unknown(self, mailbox_id: int) -> None:
+        """Free the lock that an opening may have taken whose answer was lost with a database connection."""
+        self.start(self._release_unknown(mailbox_id))
 
     def start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         """Run one request's work, which goes on to its end even where its visit is left."""
@@ -108,20 +114,37 @@ class Keeper:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _release(self, opened: Opened) -> None:
-        request = CloseRequest(opened.mailbox_id, opened.lock)
+    async def _release(self, mailbox_id: int, lock: Lock) -> None:
+        request = CloseRequest(mailbox_id, lock)
         while True:
             try:
                 await self.bridge.gather(close_maildrops, request)
             except LockLostError:
-                logger.warning("the lock on maildrop %d had gone before it was freed", opened.mailbox_id)
+                logger.warning("the lock on maildrop %d had gone before it was freed", mailbox_id)
             except Exception:
-                logger.exception("freeing the lock on maildrop %d failed", opened.mailbox_id)
+                logger.exception("freeing the lock on maildrop %d failed", mailbox_id)
                 if not self._closing:
                     await asyncio.sleep(RELEASE_WAIT)
                     continue
-            self.held.discard(opened.lock)
+            self.held.discard(lock)
             return
+
+    async def _release_unknown(self, mailbox_id: int) -> None:
+        while not self._closing:
+            await asyncio.sleep(RELEASE_WAIT)
+            try:
+                holder = await self.bridge.gather(find_holders, mailbox_id)
+            except Exception:
+                logger.exception("looking for a lock on maildrop %d failed", mailbox_id)
+                continue
+            # While somebody opens this maildrop it is not known whose the lock is; and they take one that is void.
+            if holder is not None and not self.opening[mailbox_id] and self.is_void(holder):
+                await self._release(mailbox_id, holder)
+            return
+
+    def is_void(self, holder: Lock) -> bool:
+        """Whether a lock is ours and no visit knows of it: the answer to its opening was lost."""
+        return holder.worker == self.worker and holder not in self.held
 
 
 class Listings:
@@ -197,6 +220,9 @@ class Visit:
             opened = await self._open(credential.mailbox_id)
         except MailboxGoneError:
             raise Refusal(WRONG_LOGIN, Code.AUTH) from None
+        except (DatabaseError, InterfaceError):
+            keeper.release_unknown(credential.mailbox_id)
+            raise
         finally:
             _count_down(keeper.opening, credential.mailbox_id)
         keeper.held.add(opened.lock)
@@ -231,8 +257,7 @@ class Visit:
         keeper = self._keeper
         if holder.worker != keeper.worker:
             return await keeper.bridge.gather(are_dead, holder.worker)
-        # One of ours that no visit knows: the answer to its opening was lost with a database connection.
-        return holder not in keeper.held and keeper.opening[mailbox_id] == 1
+        return keeper.opening[mailbox_id] == 1 and keeper.is_void(holder)
 
     # --- Reading ---
 

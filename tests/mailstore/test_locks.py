@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 
 import pytest
 from django.db import IntegrityError, connection
+from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
-from mailstore.locks import Lock, free_locks, take_locks
+from mailstore.locks import Lock, find_holders, free_locks, take_locks
 from mailstore.models import Maildrop
 from tests.mailstore.mailboxes import fill, make_mailbox
 
@@ -53,6 +54,18 @@ class TestTake:
         assert not take(mailbox, worker=OTHER, dead=Lock(WORKER, first.serial - 1))
         assert not take(mailbox, worker=OTHER, dead=Lock(OTHER, first.serial))
         assert take(mailbox, worker=OTHER, dead=first) == {mailbox.id: Lock(OTHER, first.serial + 1)}
+
+
+@pytest.mark.django_db
+def test_holders_are_found_in_one_query(
+    mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    free = make_mailbox("free")
+    fill(mailbox.id, b"x")
+    fill(free.id, b"x")
+    held = take(mailbox)[mailbox.id]
+    with django_assert_num_queries(1):
+        assert find_holders([free.id, mailbox.id, 404, mailbox.id]) == [None, held, None, held]
 
 
 @pytest.mark.django_db

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from accounts import activity
 from accounts.lookup import FoundMailbox
@@ -581,6 +582,34 @@ class TestDatabaseAway:
                 wait_until(lambda: caplog.text.count("freeing the lock on maildrop") > 2)
             wait_until_free(jules)
         assert try_login(served).startswith(b"+OK")
+
+    @pytest.mark.parametrize("then", ["nobody comes", "the client tries again", "another session is faster"])
+    def test_a_lock_that_was_given_without_an_answer_is_freed(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch, then: str
+    ) -> None:
+        """The connection to the database is lost between the commit and its answer."""
+        served = serve_mailboxes()
+
+        def take_and_lose_the_answer(requests: list[OpenRequest]) -> list[Opened]:
+            open_maildrops(requests)
+            monkeypatch.setattr(access, "open_maildrops", open_maildrops)
+            raise OperationalError(Outage.DETAIL)
+
+        monkeypatch.setattr(access, "open_maildrops", take_and_lose_the_answer)
+        if then != "nobody comes":
+            monkeypatch.setattr(access, "RELEASE_WAIT", 0.5)
+        assert try_login(served) == OUR_ERROR
+        if then == "the client tries again":
+            assert try_login(served).startswith(b"+OK")
+        elif then == "another session is faster":
+            other = uuid.uuid4()
+            workers.register(worker=other, arbiter=uuid.uuid4())
+            Maildrop.objects.filter(mailbox_id=jules.id).update(lock_worker=other)
+        if then == "another session is faster":
+            wait_until(lambda: not served.keeper._tasks)
+            assert lock_of(jules) == other
+        else:
+            wait_until_free(jules)
 
     def test_a_worker_ends_though_it_does_not_come_back(
         self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage
