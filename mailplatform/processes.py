@@ -42,7 +42,7 @@ HANDSHAKE_SECONDS = 30.0
 FAILED_SECONDS = 1.0
 #: A peer that has vanished is noticed: seconds without a word before the first question, between questions, and how
 #: many stay without an answer. Each accepted connection inherits them from its listening socket.
-KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 15, socket.TCP_KEEPCNT: 4}
+KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +169,9 @@ class ServerWorker(Worker):
 
     async def _listen(self, bind: Bind, listener: socket.socket) -> asyncio.Server:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in KEEPALIVE.items():
-            listener.setsockopt(socket.IPPROTO_TCP, option, value)
+        for name, value in KEEPALIVE.items():
+            if (option := getattr(socket, name, None)) is not None:  # not every system has them all
+                listener.setsockopt(socket.IPPROTO_TCP, option, value)
         return await asyncio.get_running_loop().create_server(
             functools.partial(self.connected, bind),
             sock=listener,
