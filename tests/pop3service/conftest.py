@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 import trustme
 
+from accounts.lookup import FoundMailbox
 from mailplatform.processes import server_tls
+from pop3service import access
+from tests.mailstore.mailboxes import fill, make_mailbox
+from tests.pop3service.memory import message
 from tests.pop3service.serving import DatabaseServed, LoopThread, MemoryServed, Outage, Tls, loop_thread
 
 
@@ -67,3 +71,17 @@ def serve_mailboxes(transactional_db: None, thread: LoopThread) -> Iterator[Call
 @pytest.fixture
 def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
     return Outage(monkeypatch)
+
+
+@pytest.fixture
+def jules(transactional_db: None) -> FoundMailbox:
+    """The mailbox jules@maison.mrs, password x, with messages of 100, 200 and 300 octets."""
+    mailbox = make_mailbox("jules")
+    fill(mailbox.id, message(100), message(200), message(300))
+    return mailbox
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "IN_USE_WAITS", (0.01, 0.02))
+    monkeypatch.setattr(access, "RELEASE_WAIT", 0.02)

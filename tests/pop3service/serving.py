@@ -293,6 +293,14 @@ class Client:
             return b""
         return self._until(b"\r\n.\r\n") + b"\r\n"
 
+    def capabilities(self) -> set[bytes]:
+        return set(self.ask("CAPA").split(b"\r\n"))
+
+    def reset(self) -> None:
+        """End the connection as a failing network does, but that the server is told."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.socket.close()
+
     def greet(self) -> "Client":
         assert self.hear().startswith(b"+OK")
         return self
@@ -335,3 +343,13 @@ def wait_until(condition: Callable[[], bool]) -> None:
             return
         pause.wait(0.005)
     raise AssertionError("not within the time")
+
+
+@contextlib.contextmanager
+def started_tls(served: MemoryServed, tls: Tls) -> Iterator[Client]:
+    """A client that has begun in the clear and has TLS now."""
+    with served.connect() as client:
+        client.greet()
+        assert client.say("STLS") == b"+OK begin TLS negotiation"
+        client.start_tls(tls.client)
+        yield client

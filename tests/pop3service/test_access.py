@@ -1,102 +1,33 @@
-"""Logins, locks, listings and deletions of real mailboxes, over sockets; and what a failing database does to them."""
+"""Logins, listings and deletions of real mailboxes, over sockets."""
 
 import base64
-import socket
 import threading
 import uuid
 from array import array
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from django.db import OperationalError
 
 from accounts import activity
 from accounts.lookup import FoundMailbox
 from accounts.models import DayCount, Domain, Mailbox, User
 from accounts.services import create_account, set_active, set_password
 from mailstore.locks import Lock
-from mailstore.maildrop import CloseRequest, Listing, Opened, OpenRequest, close_maildrops, open_maildrops
-from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
+from mailstore.maildrop import Listing, Opened
+from mailstore.models import Maildrop, Message
 from mailstore.rows import MailboxGoneError, live_messages
-from pop3service import access, workers
+from pop3service import access
 from pop3service.access import Listings
-from pop3service.models import Worker
 from pop3service.states import ReadListing, ReadPiece, Refusal
 from tests.mailstore.mailboxes import fill, make_mailbox
+from tests.pop3service.mailboxes import JULES, WRONG, Gate, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
-from tests.pop3service.serving import Client, DatabaseServed, Outage, wait_until
+from tests.pop3service.serving import DatabaseServed, wait_until
 
 Serve = Callable[..., DatabaseServed]
 
-JULES = "jules@maison.mrs"
-WRONG = b"-ERR [AUTH] wrong name or password: check both, the name is the full mail address"
-IN_USE = b"-ERR [IN-USE] another session has this mailbox open, try again when it has ended"
-OUR_ERROR = b"-ERR [SYS/TEMP] something failed on our side, try again later"
-
-
-@pytest.fixture
-def jules(transactional_db: None) -> FoundMailbox:
-    """The mailbox jules@maison.mrs, password x, with messages of 100, 200 and 300 octets."""
-    mailbox = make_mailbox("jules")
-    fill(mailbox.id, message(100), message(200), message(300))
-    return mailbox
-
-
-@pytest.fixture(autouse=True)
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "IN_USE_WAITS", (0.01, 0.02))
-    monkeypatch.setattr(access, "RELEASE_WAIT", 0.02)
-
-
-def try_login(served: DatabaseServed, name: str | bytes = JULES, word: str | bytes = "x") -> bytes:
-    """The answer to PASS of a new connection, which drops then."""
-    with served.connect() as client:
-        client.greet()
-        for verb, argument in ((b"USER", name), (b"PASS", word)):
-            client.send(b"%s %s\r\n" % (verb, argument.encode() if isinstance(argument, str) else argument))
-        client.hear()
-        return client.hear()
-
-
-def drop(client: Client) -> None:
-    """End the connection as a power failure does, but that the peer is told."""
-    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    client.socket.close()
-
-
-def lock_of(mailbox: FoundMailbox) -> uuid.UUID | None:
-    return Maildrop.objects.get(mailbox_id=mailbox.id).lock_worker
-
-
-def wait_until_free(mailbox: FoundMailbox) -> None:
-    wait_until(lambda: lock_of(mailbox) is None)
-
-
-def lock(mailbox: FoundMailbox, worker: uuid.UUID) -> Opened:
-    """Lock the maildrop as a session of `worker` does."""
-    (opened,) = open_maildrops([OpenRequest(mailbox.id, worker)])
-    assert isinstance(opened, Opened)
-    return opened
-
-
-class Gate:
-    """Holds calls of a function of pop3service.access up until it is opened."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        self.reached, self._open = threading.Event(), threading.Event()
-        function = getattr(access, name)
-
-        def wait(*arguments: Any) -> Any:
-            self.reached.set()
-            assert self._open.wait(10)
-            return function(*arguments)
-
-        monkeypatch.setattr(access, name, wait)
-
-    def open(self) -> None:
-        self._open.set()
+pytestmark = pytest.mark.usefixtures("no_patience")
 
 
 class TestLogin:
@@ -166,7 +97,7 @@ class TestLogin:
             client.send(b"USER nobody\r\nPASS x\r\n")
         wait_until(lambda: len(served.keeper._tasks) == threads + 5 and len(verified) == threads)
         for client in clients:
-            drop(client)
+            client.reset()
         wait_until(lambda: served.open() == 0)
         gate.set()
         wait_until(lambda: not served.keeper._tasks)
@@ -225,154 +156,6 @@ class TestLogin:
         served = serve_mailboxes()
         assert b"1 message " in try_login(served, "charles")
         assert b"2 messages " in try_login(served, "charles%alfred.maison.mrs")
-
-
-class TestLock:
-    """Promise 5; edge 21."""
-
-    def test_a_maildrop_is_open_in_one_session_on_all_workers(
-        self, serve_mailboxes: Serve, jules: FoundMailbox
-    ) -> None:
-        one, other = serve_mailboxes(), serve_mailboxes()
-        with one.connect() as client:
-            client.log_in(JULES, "x")
-            assert try_login(one) == try_login(other) == IN_USE
-            assert client.say("STAT") == b"+OK 3 600"
-            assert client.say("QUIT").startswith(b"+OK")
-        assert try_login(other).startswith(b"+OK")
-
-    def test_after_in_use_the_same_connection_tries_again(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        served = serve_mailboxes()
-        with served.connect() as first, served.connect() as second:
-            first.log_in(JULES, "x")
-            second.greet()
-            for answer in (b"-ERR [IN-USE]", b"+OK"):
-                second.say(f"USER {JULES}")
-                assert second.say("PASS x").startswith(answer)
-                first.send(b"QUIT\r\n")
-                wait_until(lambda: served.open() == 1)
-
-    def test_a_client_that_is_back_at_once_waits_for_its_old_session(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(access, "IN_USE_WAITS", (0.05,) * 100)
-        served = serve_mailboxes()
-        with served.connect() as old, served.connect() as new:
-            old.log_in(JULES, "x")
-            new.greet()
-            new.send(b"USER jules\r\nPASS x\r\n")
-            wait_until(lambda: bool(served.keeper.opening))
-            drop(old)
-            new.hear()
-            assert new.hear().startswith(b"+OK maildrop")
-
-    def test_two_logins_at_the_same_moment(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        served = serve_mailboxes()
-        clients = [served.connect().greet() for _ in range(5)]
-        for client in clients:
-            client.send(b"USER jules\r\nPASS x\r\n")
-        for client in clients:
-            client.hear()
-        answers = sorted(client.hear() for client in clients)
-        assert answers[0].startswith(b"+OK")
-        assert answers[1:] == [IN_USE] * 4
-        for client in clients:
-            client.socket.close()
-
-    @pytest.mark.parametrize("end", [drop, lambda client: client.socket.close(), lambda client: client.say("QUIT")])
-    def test_it_ends_with_the_session(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, end: Callable[[Client], Any]
-    ) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            assert lock_of(jules) == served.worker
-            end(client)
-            wait_until_free(jules)
-
-    def test_it_ends_with_the_worker(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            client.say("DELE 1")
-            served.close()
-            assert lock_of(jules) is None
-            assert client.hear_all().startswith(b"-ERR [SYS/TEMP] the server is shutting down")
-        assert live_messages(jules.id).count() == 3
-
-    @pytest.mark.parametrize("name", ["find_credentials", "open_maildrops"])
-    def test_a_connection_that_drops_while_its_login_is_under_way(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch, name: str
-    ) -> None:
-        gate = Gate(monkeypatch, name)
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.greet()
-            client.send(b"USER jules\r\nPASS x\r\n")
-            assert gate.reached.wait(10)
-            drop(client)
-            wait_until(lambda: served.open() == 0)
-            gate.open()
-        wait_until(lambda: not served.keeper._tasks)
-        assert lock_of(jules) is None
-        assert try_login(served).startswith(b"+OK")
-
-    def test_a_worker_that_died_holds_nothing(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        lock(jules, uuid.uuid4())
-        assert try_login(serve_mailboxes()).startswith(b"+OK")
-
-    def test_a_worker_that_lives_does(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        other = uuid.uuid4()
-        workers.register(worker=other, arbiter=uuid.uuid4())
-        lock(jules, other)
-        assert try_login(serve_mailboxes()) == IN_USE
-        Worker.objects.filter(pk=other).delete()
-        assert try_login(serve_mailboxes()).startswith(b"+OK")
-
-    def test_a_lock_of_ours_whose_taking_nobody_was_told(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        """The database was lost between the commit and its answer."""
-        served = serve_mailboxes()
-        lock(jules, served.worker)
-        assert try_login(served).startswith(b"+OK")
-
-    def test_delivery_does_not_wait_for_it(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            fill(jules.id, message(400))
-            assert client.say("STAT") == b"+OK 3 600"
-            assert client.ask("LIST").count(b"\r\n") == 3
-            assert client.say("LIST 4") == b"-ERR no such message, only 3 messages in maildrop"
-            client.say("QUIT")
-        assert try_login(served) == b"+OK maildrop has 4 messages (1000 octets)"
-
-    def test_a_session_that_lost_it_deletes_nothing(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            client.say("DELE 1")
-            held = Maildrop.objects.get(mailbox_id=jules.id)
-            mine = Lock(held.lock_worker, held.lock_serial)
-            other = uuid.uuid4()
-            (taken,) = open_maildrops([OpenRequest(jules.id, other, take_from=mine)])
-            assert isinstance(taken, Opened)
-            answer = client.say("QUIT")
-            assert answer.startswith(b"-ERR [SYS/TEMP] this session had lost its mailbox to another one")
-            assert client.closed()
-        assert live_messages(jules.id).count() == 3
-        assert lock_of(jules) == other
-        close_maildrops([CloseRequest(jules.id, taken.lock)])
-
-    def test_so_it_is_where_the_connection_just_drops(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            Maildrop.objects.filter(mailbox_id=jules.id).update(lock_worker=None)
-            drop(client)
-            wait_until(lambda: not served.keeper.held)
-        assert "had gone before it was freed" in caplog.text
 
 
 class TestListing:
@@ -486,152 +269,13 @@ class TestUpdate:
             client.log_in(JULES, "x")
             client.send(b"DELE 1\r\nQUIT\r\n")
             assert gate.reached.wait(10)
-            drop(client)
+            client.reset()
             wait_until(lambda: served.open() == 0)
             gate.open()
         wait_until_free(jules)
         wait_until(lambda: not served.keeper._tasks)
         assert live_messages(jules.id).count() == 2
         assert caplog.text == ""  # nobody tried to free the lock beside it
-
-
-class TestDatabaseAway:
-    """Promise 8."""
-
-    def expect_error(self, client: Client, command: str, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.clear()
-        assert client.say(command) == OUR_ERROR
-        assert Outage.DETAIL in caplog.text
-
-    def test_a_login_fails_and_the_next_one_works(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.greet()
-            client.say("USER jules")
-            with outage:
-                self.expect_error(client, "PASS x", caplog)
-            assert "Authenticate failed" in caplog.text
-            client.say("USER jules")
-            assert client.say("PASS x").startswith(b"+OK")
-
-    @pytest.mark.parametrize("command", ["LIST", "UIDL", "LIST 2", "RETR 2", "TOP 2 1", "DELE 2"])
-    def test_a_command_fails_and_the_session_goes_on(
-        self,
-        serve_mailboxes: Serve,
-        jules: FoundMailbox,
-        outage: Outage,
-        caplog: pytest.LogCaptureFixture,
-        command: str,
-    ) -> None:
-        with serve_mailboxes().connect() as client:
-            client.log_in(JULES, "x")
-            with outage:
-                self.expect_error(client, command, caplog)
-                assert client.say("STAT") == b"+OK 3 600"
-            assert client.say(command).startswith(b"+OK")
-
-    def test_a_message_cannot_be_read(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with serve_mailboxes().connect() as client:
-            client.log_in(JULES, "x")
-            client.ask("LIST")
-            with outage:
-                self.expect_error(client, "RETR 2", caplog)
-            assert len(client.ask("RETR 2")) == 200
-
-    def test_in_the_middle_of_a_message_the_connection_ends_without_a_terminator(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage
-    ) -> None:
-        fill(jules.id, message(4_000_000))
-        served = serve_mailboxes()
-        with served.connect(receive_octets=20_000) as client:
-            client.log_in(JULES, "x")
-            assert client.say("RETR 4") == b"+OK 4000000 octets"
-            with outage:
-                heard = client.hear_all()
-            assert PIECE_OCTETS <= len(heard) < 4_000_000
-            assert not heard.endswith(b"\r\n.\r\n")
-            assert b"-ERR" not in heard
-        wait_until_free(jules)
-
-    def test_quit_fails_deletes_nothing_and_frees_the_lock_when_it_is_back(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            client.say("DELE 1")
-            with outage:
-                self.expect_error(client, "QUIT", caplog)
-                assert client.closed()
-        wait_until_free(jules)
-        assert live_messages(jules.id).count() == 3
-        assert try_login(served) == b"+OK maildrop has 3 messages (600 octets)"
-
-    def test_the_lock_of_a_connection_that_drops_is_freed_when_it_is_back(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            with outage:
-                drop(client)
-                wait_until(lambda: caplog.text.count("freeing the lock on maildrop") > 2)
-            wait_until_free(jules)
-        assert try_login(served).startswith(b"+OK")
-
-    @pytest.mark.parametrize("then", ["nobody comes", "the client tries again", "another session is faster"])
-    def test_a_lock_that_was_given_without_an_answer_is_freed(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch, then: str
-    ) -> None:
-        """The connection to the database is lost between the commit and its answer."""
-        served = serve_mailboxes()
-
-        def take_and_lose_the_answer(requests: list[OpenRequest]) -> list[Opened]:
-            open_maildrops(requests)
-            monkeypatch.setattr(access, "open_maildrops", open_maildrops)
-            raise OperationalError(Outage.DETAIL)
-
-        monkeypatch.setattr(access, "open_maildrops", take_and_lose_the_answer)
-        if then != "nobody comes":
-            monkeypatch.setattr(access, "RELEASE_WAIT", 0.5)
-        assert try_login(served) == OUR_ERROR
-        if then == "the client tries again":
-            assert try_login(served).startswith(b"+OK")
-        elif then == "another session is faster":
-            other = uuid.uuid4()
-            workers.register(worker=other, arbiter=uuid.uuid4())
-            Maildrop.objects.filter(mailbox_id=jules.id).update(lock_worker=other)
-        if then == "another session is faster":
-            wait_until(lambda: not served.keeper._tasks)
-            assert lock_of(jules) == other
-        else:
-            wait_until_free(jules)
-
-    def test_a_worker_ends_though_it_does_not_come_back(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage
-    ) -> None:
-        served = serve_mailboxes()
-        with served.connect() as client:
-            client.log_in(JULES, "x")
-            with outage:
-                served.close()
-        assert lock_of(jules) == served.worker
-        workers.retire(worker=served.worker)
-        assert try_login(serve_mailboxes()).startswith(b"+OK")
-
-    def test_a_message_whose_content_is_missing(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        Content.objects.filter(mailbox_id=jules.id, uid=2).delete()
-        with serve_mailboxes().connect() as client:
-            client.log_in(JULES, "x")
-            assert client.say("RETR 2") == OUR_ERROR
-            assert "MessageGoneError" in caplog.text
-            assert len(client.ask("RETR 3")) == 300
 
 
 class TestVisit:

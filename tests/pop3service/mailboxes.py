@@ -1,0 +1,61 @@
+"""Mailboxes of the database behind a POP3 server: who has them open, and what a login answers."""
+
+import threading
+import uuid
+from typing import Any
+
+import pytest
+
+from accounts.lookup import FoundMailbox
+from mailstore.maildrop import Opened, OpenRequest, open_maildrops
+from mailstore.models import Maildrop
+from pop3service import access
+from tests.pop3service.serving import DatabaseServed, wait_until
+
+JULES = "jules@maison.mrs"
+WRONG = b"-ERR [AUTH] wrong name or password: check both, the name is the full mail address"
+IN_USE = b"-ERR [IN-USE] another session has this mailbox open, try again when it has ended"
+OUR_ERROR = b"-ERR [SYS/TEMP] something failed on our side, try again later"
+
+
+def try_login(served: DatabaseServed, name: str | bytes = JULES, word: str | bytes = "x") -> bytes:
+    """The answer to PASS of a new connection, which drops then."""
+    with served.connect() as client:
+        client.greet()
+        for verb, argument in ((b"USER", name), (b"PASS", word)):
+            client.send(b"%s %s\r\n" % (verb, argument.encode() if isinstance(argument, str) else argument))
+        client.hear()
+        return client.hear()
+
+
+def lock_of(mailbox: FoundMailbox) -> uuid.UUID | None:
+    return Maildrop.objects.get(mailbox_id=mailbox.id).lock_worker
+
+
+def wait_until_free(mailbox: FoundMailbox) -> None:
+    wait_until(lambda: lock_of(mailbox) is None)
+
+
+def lock(mailbox: FoundMailbox, worker: uuid.UUID) -> Opened:
+    """Lock the maildrop as a session of `worker` does."""
+    (opened,) = open_maildrops([OpenRequest(mailbox.id, worker)])
+    assert isinstance(opened, Opened)
+    return opened
+
+
+class Gate:
+    """Holds calls of a function of pop3service.access up until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        self.reached, self._open = threading.Event(), threading.Event()
+        function = getattr(access, name)
+
+        def wait(*arguments: Any) -> Any:
+            self.reached.set()
+            assert self._open.wait(10)
+            return function(*arguments)
+
+        monkeypatch.setattr(access, name, wait)
+
+    def open(self) -> None:
+        self._open.set()

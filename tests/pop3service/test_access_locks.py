@@ -1,0 +1,173 @@
+"""A maildrop is open in one session, whose lock ends with it however it ends (promise 5; edge 21)."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from accounts.lookup import FoundMailbox
+from mailstore.locks import Lock
+from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops
+from mailstore.models import Maildrop
+from mailstore.rows import live_messages
+from pop3service import access, workers
+from pop3service.models import Worker
+from tests.mailstore.mailboxes import fill
+from tests.pop3service.mailboxes import IN_USE, JULES, Gate, lock, lock_of, try_login, wait_until_free
+from tests.pop3service.memory import message
+from tests.pop3service.serving import Client, DatabaseServed, wait_until
+
+Serve = Callable[..., DatabaseServed]
+
+pytestmark = pytest.mark.usefixtures("no_patience")
+
+
+class TestLock:
+    """Promise 5; edge 21."""
+
+    def test_a_maildrop_is_open_in_one_session_on_all_workers(
+        self, serve_mailboxes: Serve, jules: FoundMailbox
+    ) -> None:
+        one, other = serve_mailboxes(), serve_mailboxes()
+        with one.connect() as client:
+            client.log_in(JULES, "x")
+            assert try_login(one) == try_login(other) == IN_USE
+            assert client.say("STAT") == b"+OK 3 600"
+            assert client.say("QUIT").startswith(b"+OK")
+        assert try_login(other).startswith(b"+OK")
+
+    def test_after_in_use_the_same_connection_tries_again(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        with served.connect() as first, served.connect() as second:
+            first.log_in(JULES, "x")
+            second.greet()
+            for answer in (b"-ERR [IN-USE]", b"+OK"):
+                second.say(f"USER {JULES}")
+                assert second.say("PASS x").startswith(answer)
+                first.send(b"QUIT\r\n")
+                wait_until(lambda: served.open() == 1)
+
+    def test_a_client_that_is_back_at_once_waits_for_its_old_session(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(access, "IN_USE_WAITS", (0.05,) * 100)
+        served = serve_mailboxes()
+        with served.connect() as old, served.connect() as new:
+            old.log_in(JULES, "x")
+            new.greet()
+            new.send(b"USER jules\r\nPASS x\r\n")
+            wait_until(lambda: bool(served.keeper.opening))
+            old.reset()
+            new.hear()
+            assert new.hear().startswith(b"+OK maildrop")
+
+    def test_two_logins_at_the_same_moment(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        clients = [served.connect().greet() for _ in range(5)]
+        for client in clients:
+            client.send(b"USER jules\r\nPASS x\r\n")
+        for client in clients:
+            client.hear()
+        answers = sorted(client.hear() for client in clients)
+        assert answers[0].startswith(b"+OK")
+        assert answers[1:] == [IN_USE] * 4
+        for client in clients:
+            client.socket.close()
+
+    @pytest.mark.parametrize(
+        "end", [Client.reset, lambda client: client.socket.close(), lambda client: client.say("QUIT")]
+    )
+    def test_it_ends_with_the_session(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, end: Callable[[Client], Any]
+    ) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            assert lock_of(jules) == served.worker
+            end(client)
+            wait_until_free(jules)
+
+    def test_it_ends_with_the_worker(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            client.say("DELE 1")
+            served.close()
+            assert lock_of(jules) is None
+            assert client.hear_all().startswith(b"-ERR [SYS/TEMP] the server is shutting down")
+        assert live_messages(jules.id).count() == 3
+
+    @pytest.mark.parametrize("name", ["find_credentials", "open_maildrops"])
+    def test_a_connection_that_drops_while_its_login_is_under_way(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        gate = Gate(monkeypatch, name)
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.greet()
+            client.send(b"USER jules\r\nPASS x\r\n")
+            assert gate.reached.wait(10)
+            client.reset()
+            wait_until(lambda: served.open() == 0)
+            gate.open()
+        wait_until(lambda: not served.keeper._tasks)
+        assert lock_of(jules) is None
+        assert try_login(served).startswith(b"+OK")
+
+    def test_a_worker_that_died_holds_nothing(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        lock(jules, uuid.uuid4())
+        assert try_login(serve_mailboxes()).startswith(b"+OK")
+
+    def test_a_worker_that_lives_does(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        other = uuid.uuid4()
+        workers.register(worker=other, arbiter=uuid.uuid4())
+        lock(jules, other)
+        assert try_login(serve_mailboxes()) == IN_USE
+        Worker.objects.filter(pk=other).delete()
+        assert try_login(serve_mailboxes()).startswith(b"+OK")
+
+    def test_a_lock_of_ours_whose_taking_nobody_was_told(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        """The database was lost between the commit and its answer."""
+        served = serve_mailboxes()
+        lock(jules, served.worker)
+        assert try_login(served).startswith(b"+OK")
+
+    def test_delivery_does_not_wait_for_it(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            fill(jules.id, message(400))
+            assert client.say("STAT") == b"+OK 3 600"
+            assert client.ask("LIST").count(b"\r\n") == 3
+            assert client.say("LIST 4") == b"-ERR no such message, only 3 messages in maildrop"
+            client.say("QUIT")
+        assert try_login(served) == b"+OK maildrop has 4 messages (1000 octets)"
+
+    def test_a_session_that_lost_it_deletes_nothing(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            client.say("DELE 1")
+            held = Maildrop.objects.get(mailbox_id=jules.id)
+            mine = Lock(held.lock_worker, held.lock_serial)
+            other = uuid.uuid4()
+            (taken,) = open_maildrops([OpenRequest(jules.id, other, take_from=mine)])
+            assert isinstance(taken, Opened)
+            answer = client.say("QUIT")
+            assert answer.startswith(b"-ERR [SYS/TEMP] this session had lost its mailbox to another one")
+            assert client.closed()
+        assert live_messages(jules.id).count() == 3
+        assert lock_of(jules) == other
+        close_maildrops([CloseRequest(jules.id, taken.lock)])
+
+    def test_so_it_is_where_the_connection_just_drops(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            Maildrop.objects.filter(mailbox_id=jules.id).update(lock_worker=None)
+            client.reset()
+            wait_until(lambda: not served.keeper.held)
+        assert "had gone before it was freed" in caplog.text
