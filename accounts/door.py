@@ -246,6 +246,7 @@ class Door:
             while True:
                 async with self._hashing.turn(trying.place.network):
                     if not await self._watch.seconds(trying):
+                        trying.judged = True
                         return await self._hashing.run(self._passwords.verify, encoded, password)
                 await self._watch.wait(trying)
         except TooBusyError:
@@ -280,14 +281,25 @@ class Door:
     # --- Each login to its end ----------------------------------------------------------------------------------
 
     async def _answer(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool = True) -> Result:
-        """What `work` answers. It goes on where the caller leaves: who hangs up early has guessed all the same."""
-        return await asyncio.shield(self._start(self._recorded(trying, work, ends=ends)))
+        """What `work` answers. A caller may leave as long as it waits; from then on the login goes on to its end."""
+        task = self._start(self._recorded(trying, work, ends=ends))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Who hangs up while the hash is computed has guessed all the same, and cost us as much.
+            if not trying.judged:
+                task.cancel()
+            raise
 
     async def _recorded(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool) -> Result:
         try:
             answer = await work
         except (NotAdmittedError, ThrottledError) as error:
             self._watch.record(trying, error.reason)
+            raise
+        except asyncio.CancelledError:
+            if trying.slept:
+                self._watch.record(trying, LoginResult.THROTTLED)
             raise
         except Exception:
             self._watch.record(trying, LoginResult.ERROR)

@@ -47,7 +47,9 @@ class ThrottledError(Exception):
 class Try:
     """A login under way, and what its record will say."""
 
-    __slots__ = ("app_password", "began", "caller", "login", "mailbox_id", "mechanism", "place", "reason", "slept")
+    __slots__ = (
+        "app_password", "began", "caller", "judged", "login", "mailbox_id", "mechanism", "place", "reason", "slept",
+    )  # fmt: skip
 
     def __init__(self, caller: Caller, login: str, mechanism: str, place: Place) -> None:
         self.caller = caller
@@ -56,6 +58,8 @@ class Try:
         self.place = place
         self.began = time.perf_counter()
         self.slept = 0.0
+        #: Its password is being looked at, or was.
+        self.judged = False
         #: Why it fails if it does, as far as is known by now.
         self.reason = LoginResult.UNKNOWN
         self.mailbox_id: int | None = None

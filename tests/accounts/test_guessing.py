@@ -1,6 +1,7 @@
 """Guessing at the door gets slower and slower, while the owners of mailboxes go in and out."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -10,9 +11,9 @@ from accounts import door
 from accounts.callers import Caller, Protocol
 from accounts.door import ThrottledError
 from accounts.hashing import Hashing, TooBusyError
-from accounts.models import LoginResult, User
+from accounts.models import LoginRecord, LoginResult, User
 from accounts.services import set_password
-from tests.accounts.house import ALFRED, ELSEWHERE, HOME, JULES, House
+from tests.accounts.house import ALFRED, ELSEWHERE, HOME, JULES, RIGHT, House
 
 Hashes = Callable[[], int]
 
@@ -123,8 +124,38 @@ def test_of_guesses_that_come_at_once_only_those_count_that_are_looked_at(house:
     assert not any(isinstance(answer, door.Admission) for answer in answers)
 
 
-def test_who_hangs_up_has_guessed_all_the_same(house: House) -> None:
+def test_who_hangs_up_while_his_password_is_looked_at_has_guessed_all_the_same(house: House, hashes: Hashes) -> None:
+    caller, begun, gone = Caller(Protocol.POP3, HOME), threading.Event(), threading.Event()
+    verify = house.door._passwords.verify
+
+    def seen(encoded: str | None, password: str) -> bool:
+        begun.set()
+        gone.wait(10)
+        gone.clear()
+        return verify(encoded, password)
+
+    house.door._passwords.verify = seen
+
+    async def hang_up(number: int) -> None:
+        login = asyncio.ensure_future(house.door.admit(caller, JULES, f"guess {number}"))
+        await asyncio.to_thread(begun.wait, 10)
+        begun.clear()
+        login.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await login
+        gone.set()
+
+    for number in range(8):
+        house.drive(hang_up(number))
+        house.settle()
+    assert house.throttled() > 10
+    house.tend()
+    assert LoginRecord.objects.get(result="wrong").times == 8
+
+
+def test_who_hangs_up_before_costs_no_hash_and_has_not_guessed(house: House, hashes: Hashes) -> None:
     caller = Caller(Protocol.POP3, HOME)
+    hashes()
 
     async def hang_up(number: int) -> None:
         login = asyncio.ensure_future(house.door.admit(caller, JULES, f"guess {number}"))
@@ -136,7 +167,27 @@ def test_who_hangs_up_has_guessed_all_the_same(house: House) -> None:
     for number in range(8):
         house.drive(hang_up(number))
         house.settle()
-    assert house.throttled() > 10
+    assert hashes() == 0
+    assert house.admit()
+
+
+def test_who_does_not_wait_for_an_answer_that_is_held_back_is_recorded(house: House) -> None:
+    for number in range(4):
+        house.refusal(password=f"guess {number}")
+    for_ever = asyncio.Event()
+    house.door._watch._sleep = lambda seconds: for_ever.wait()
+    caller = Caller(Protocol.POP3, HOME)
+
+    async def hang_up() -> None:
+        login = asyncio.ensure_future(house.door.admit(caller, JULES, RIGHT))
+        await asyncio.sleep(0.01)
+        login.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await login
+
+    house.drive(hang_up())
+    house.settle()
+    assert house.last_record().result == "throttled"
 
 
 def test_too_many_at_once_are_told_to_come_later_and_not_counted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
