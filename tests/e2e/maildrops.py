@@ -1,8 +1,11 @@
 """What a maildrop is in the database, for tests of what must not happen to it."""
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.e2e.database import query
+from tests.e2e.database import connected, query
 from tests.e2e.running import Platform
 
 
@@ -13,6 +16,16 @@ class Stored:
     live: frozenset[int]
     shelved: frozenset[int]
     retrieved: frozenset[int]
+
+
+def untouched(count: int) -> Stored:
+    """As many messages as there were, and nothing noted of them."""
+    return Stored(live=frozenset(range(1, count + 1)), shelved=frozenset(), retrieved=frozenset())
+
+
+def all_deleted(count: int) -> Stored:
+    """As many messages on the shelf, none of them retrieved."""
+    return Stored(live=frozenset(), shelved=frozenset(range(1, count + 1)), retrieved=frozenset())
 
 
 def stored(platform: Platform, login: str) -> Stored:
@@ -52,3 +65,29 @@ def worker_of(platform: Platform, login: str) -> int:
         login,
     )
     return int(pid)
+
+
+def locked(platform: Platform) -> int:
+    """How many maildrops are open."""
+    ((count,),) = query(platform, "SELECT count(lock_worker) FROM mailstore_maildrop")
+    return int(count)
+
+
+@contextmanager
+def held_up(platform: Platform, login: str, uid: int) -> Iterator[Callable[[], bool]]:
+    """Stop whoever deletes this message in the middle of it; says whether somebody waits."""
+    began = time.monotonic()
+    with connected(platform) as connection:
+        if platform.database_url.startswith("postgres"):
+            connection.execute("BEGIN")
+            connection.execute(
+                "SELECT FROM mailstore_message m JOIN accounts_mailbox b ON b.id = m.mailbox_id "
+                "WHERE b.address = %s AND m.uid = %s FOR UPDATE OF m",
+                (login, uid),
+            )
+            with connected(platform) as looking:
+                yield lambda: looking.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount > 0
+        else:  # there is one writer at a time: it waits before its first statement, and nobody can see it wait
+            connection.execute("BEGIN IMMEDIATE")
+            yield lambda: time.monotonic() - began > 0.3
+        connection.execute("ROLLBACK")

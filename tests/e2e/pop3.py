@@ -32,6 +32,12 @@ class Pop3:
             self.close()
             raise
 
+    def start_tls(self, tls: ssl.SSLContext) -> None:
+        """The handshake that follows +OK to STLS."""
+        self._stream.close()
+        self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
+        self._stream = self.socket.makefile("rb")
+
     def send(self, command: str) -> None:
         self.socket.sendall(command.encode() + b"\r\n")
 

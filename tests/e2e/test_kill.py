@@ -7,15 +7,13 @@ time (tests.e2e.maildrops). The clients of the other worker notice nothing.
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.database import connected
 from tests.e2e.filling import address, fill, message
 from tests.e2e.killing import come_back, delete, kill, last_words, open_beside, registered, somebody_else
-from tests.e2e.maildrops import Stored
+from tests.e2e.maildrops import Stored, all_deleted, held_up, untouched
 from tests.e2e.pop3 import Pop3
 from tests.e2e.running import Platform, Server, wait_until
 
@@ -50,14 +48,6 @@ def _come_back(server: Server, platform: Platform, name: str, *, workers: int = 
     return come_back(server, platform, name, message, workers=workers)
 
 
-def _untouched(count: int) -> Stored:
-    return Stored(live=frozenset(range(1, count + 1)), shelved=frozenset(), retrieved=frozenset())
-
-
-def _all_deleted(count: int) -> Stored:
-    return Stored(live=frozenset(), shelved=frozenset(range(1, count + 1)), retrieved=frozenset())
-
-
 def test_in_the_middle_of_retr(server: Server, platform: Platform) -> None:
     client, worker = _open(server, platform, "large", receive_octets=100_000)
     with client:
@@ -67,7 +57,7 @@ def test_in_the_middle_of_retr(server: Server, platform: Platform) -> None:
         got = client.rest()
         assert 0 < len(got) < LARGE
     kept = come_back(server, platform, "large", lambda name, number: message(name, number, LARGE), workers=2)
-    assert kept == _untouched(2)
+    assert kept == untouched(2)
 
 
 def test_before_quit(server: Server, platform: Platform) -> None:
@@ -77,7 +67,7 @@ def test_before_quit(server: Server, platform: Platform) -> None:
         delete(client, 20)
         kill(server, worker)
         assert client.rest() == b""
-    assert _come_back(server, platform, "before") == _untouched(20)
+    assert _come_back(server, platform, "before") == untouched(20)
 
 
 def test_in_the_middle_of_quit_before_its_transaction(server: Server, platform: Platform) -> None:
@@ -88,39 +78,19 @@ def test_in_the_middle_of_quit_before_its_transaction(server: Server, platform: 
         client.send("QUIT")
         kill(server, worker)
         assert client.rest() == b""
-    assert _come_back(server, platform, "stopped") == _untouched(MANY)
+    assert _come_back(server, platform, "stopped") == untouched(MANY)
 
 
 def test_in_the_middle_of_quit_in_its_transaction(server: Server, platform: Platform) -> None:
     client, worker = _open(server, platform, "waiting")
     with client:
         delete(client, MANY)
-        with _held_up(platform, "waiting") as is_there:
+        with held_up(platform, address("waiting"), MANY - 1) as is_there:
             client.send("QUIT")
             wait_until(is_there, seconds=5, what="QUIT is in its transaction")
             kill(server, worker)
             assert client.rest() == b""
-    assert _come_back(server, platform, "waiting") == _untouched(MANY)
-
-
-@contextmanager
-def _held_up(platform: Platform, name: str) -> Iterator[Callable[[], bool]]:
-    """Stop whoever deletes all messages of a maildrop in the middle of it, and say when it is there."""
-    began = time.monotonic()
-    with connected(platform) as connection:
-        if platform.database_url.startswith("postgres"):
-            connection.execute("BEGIN")
-            connection.execute(
-                "SELECT FROM mailstore_message m JOIN accounts_mailbox b ON b.id = m.mailbox_id "
-                "WHERE b.address = %s AND m.uid = %s FOR UPDATE OF m",
-                (address(name), MANY - 1),
-            )
-            with connected(platform) as looking:
-                yield lambda: looking.execute("SELECT FROM pg_locks WHERE NOT granted").rowcount > 0
-        else:  # there is one writer at a time: it waits before its first statement, and nobody can see it wait
-            connection.execute("BEGIN IMMEDIATE")
-            yield lambda: time.monotonic() - began > 0.3
-        connection.execute("ROLLBACK")
+    assert _come_back(server, platform, "waiting") == untouched(MANY)
 
 
 def test_at_any_moment_of_quit(server: Server, platform: Platform) -> None:
@@ -143,9 +113,9 @@ def test_at_any_moment_of_quit(server: Server, platform: Platform) -> None:
         kept = _come_back(server, platform, name)
         if answer:
             assert answer.startswith(b"+OK")
-            assert kept == _all_deleted(MANY)
+            assert kept == all_deleted(MANY)
         else:
-            assert kept in [_untouched(MANY), _all_deleted(MANY)]
+            assert kept in [untouched(MANY), all_deleted(MANY)]
 
 
 def test_after_quit_was_answered(server: Server, platform: Platform) -> None:
@@ -154,7 +124,7 @@ def test_after_quit_was_answered(server: Server, platform: Platform) -> None:
         delete(client, 20)
         client.do("QUIT")
         kill(server, worker)
-    assert _come_back(server, platform, "after") == _all_deleted(20)
+    assert _come_back(server, platform, "after") == all_deleted(20)
 
 
 def test_the_only_worker(server: Server, platform: Platform) -> None:
@@ -164,7 +134,7 @@ def test_the_only_worker(server: Server, platform: Platform) -> None:
         (worker,) = alone.workers()
         kill(alone, worker)
         assert client.rest() == b""
-    assert _come_back(alone, platform, "alone", workers=1) == _untouched(20)
+    assert _come_back(alone, platform, "alone", workers=1) == untouched(20)
     assert worker not in registered(platform)
     alone.stop()
 
@@ -179,5 +149,5 @@ def test_every_process_of_the_server(server: Server, platform: Platform) -> None
         assert client.rest() == b""
     first.process.wait()
     second = platform.start_pop3(workers=1)
-    assert _come_back(second, platform, "everything", workers=1) == _untouched(20)
+    assert _come_back(second, platform, "everything", workers=1) == untouched(20)
     second.stop()

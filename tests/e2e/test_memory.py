@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.database import query
 from tests.e2e.filling import address, fill, message
+from tests.e2e.maildrops import locked
 from tests.e2e.pop3 import Pop3
 from tests.e2e.running import Platform, Server, wait_until
 
@@ -93,9 +93,5 @@ def test_clients_that_do_not_read_pin_no_memory(server: Server, platform: Platfo
         time.sleep(1)  # until every one of them has got what its connection takes
         for client in clients:
             client.close()
-        wait_until(lambda: _locks(platform) == 0, seconds=10, what="every lock is freed")
+        wait_until(lambda: locked(platform) == 0, seconds=10, what="every lock is freed")
     assert growth() < GROWTH
-
-
-def _locks(platform: Platform) -> int:
-    return int(query(platform, "SELECT count(lock_worker) FROM mailstore_maildrop")[0][0])

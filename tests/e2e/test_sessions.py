@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.database import query
 from tests.e2e.filling import address, fill, message
+from tests.e2e.maildrops import locked
 from tests.e2e.running import PASSWORD, Platform, Server, wait_until
 
 SESSIONS, MESSAGES, OCTETS = 500, 3, 5000
@@ -78,14 +79,10 @@ def _all_at_once(
 
     async def run() -> None:
         sessions = await asyncio.gather(*[log_in(number, name) for number, name in enumerate(NAMES)])
-        assert _locks(platform) == SESSIONS
+        assert locked(platform) == SESSIONS
         await work(sessions)
 
     asyncio.run(run())
-
-
-def _locks(platform: Platform) -> int:
-    return int(query(platform, "SELECT count(lock_worker) FROM mailstore_maildrop")[0][0])
 
 
 def _live_and_shelved(platform: Platform) -> tuple[int, int]:
@@ -107,7 +104,7 @@ def test_all_vanish_before_quit_and_nothing_is_deleted(server: Server, platform:
         await _each(sessions, Session.vanish)
 
     _all_at_once(server, platform, work)
-    wait_until(lambda: _locks(platform) == 0, seconds=PATIENCE, what="every lock is freed")
+    wait_until(lambda: locked(platform) == 0, seconds=PATIENCE, what="every lock is freed")
     assert _live_and_shelved(platform) == (SESSIONS * MESSAGES, 0)
 
 
@@ -117,5 +114,5 @@ def test_each_fetches_and_deletes_its_own(server: Server, platform: Platform) ->
         await _each(sessions, Session.quit)
 
     _all_at_once(server, platform, work)
-    assert _locks(platform) == 0
+    assert locked(platform) == 0
     assert _live_and_shelved(platform) == (0, SESSIONS * MESSAGES)
