@@ -50,9 +50,8 @@ def read_pieces(mailbox_id: int, uid: int, *, wire_octets: int, first: bytes | N
     if first is None:
         raise ContentMissingError(f"the content of message {uid} is missing")
     yield first
-    pieces = Content.objects.filter(mailbox_id=mailbox_id, uid=uid).values_list("octets", flat=True)
     for number in range(1, -(-wire_octets // PIECE_OCTETS)):
-        piece = pieces.filter(piece=number).first()
+        piece = Content.objects.filter(mailbox_id=mailbox_id, uid=uid, piece=number).values_list("octets").first()
         if piece is None:
             raise ContentMissingError(f"piece {number} of message {uid} is missing")
-        yield bytes(piece)
+        yield bytes(piece[0])
