@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test lint format bench
+.PHONY: setup run test lint format bench soak
 
 .venv/.run-stamp: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -27,6 +27,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+
+# Workers killed at random moments for some minutes, on both databases; see tests/e2e/soak_kill.py.
+soak: setup
+	$(BIN)/python -m tests.run -n0 -s tests/e2e/soak_kill.py $(ARGS)
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
