@@ -56,20 +56,23 @@ def start_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     user = request.user
     context["title"] = _("Start")
     if user.has_perm("accounts.view_mailbox"):
-        context["totals"] = _totals()
+        context["totals"] = _totals(request)
         context["plots"] = _plots()
         context["plot_options"] = _OPTIONS
         context["largest"] = _largest()
         context["mailboxes_url"] = reverse("admin:accounts_mailbox_changelist") + "?o=-4"
     if user.has_perm("admin.view_logentry"):
         context["latest"] = LogEntry.objects.select_related("user", "content_type").order_by("-id")[:LATEST]
+    if user.has_perm("accounts.add_domain") and not Domain.objects.exists():
+        context["first_step"] = reverse("admin:accounts_domain_add")
     return context
 
 
 # --- Totals -----------------------------------------------------------------------------------------------
 
 
-def _totals() -> list[dict[str, Any]]:
+def _totals(request: HttpRequest) -> list[dict[str, Any]]:
+    """The figures, each with a link where its page is open to the one who asks."""
     mailboxes = Mailbox.objects.aggregate(all=Count("pk"), suspended=Count("pk", filter=Q(is_active=False)))
     stored = Maildrop.objects.aggregate(messages=Sum("message_count", default=0), octets=Sum("octets", default=0))
     users = User.objects.count()
@@ -90,7 +93,7 @@ def _totals() -> list[dict[str, Any]]:
             "name": _("Users"),
             "value": number_format(users, force_grouping=True),
             "note": ngettext("in %(number)s domain", "in %(number)s domains", domains) % {"number": domains},
-            "url": reverse("admin:accounts_user_changelist"),
+            "url": reverse("admin:accounts_user_changelist") if request.user.has_perm("accounts.view_user") else "",
         },
         {
             "icon": "inbox",
