@@ -1,14 +1,25 @@
 """Groups of staff and what they may do, in the looks of the other pages."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.models import Group
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from mailplatform.admin.lists import ListAdmin
+from mailplatform.admin.rights import PermissionsField
 
 admin.site.unregister(Group)
 
 
 @admin.register(Group)
 class GroupAdmin(DjangoGroupAdmin, ListAdmin):
-    """Django's page for groups."""
+    """Django's page for groups, with the permissions that mean something here."""
+
+    search_help_text = gettext_lazy("Search by name")
+    filter_horizontal = ()
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
+        return db_field.formfield(form_class=PermissionsField)

@@ -124,6 +124,14 @@ class MailboxAdmin(ListAdmin):
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj else fieldsets[:-1]
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Without a menu to change the user or the domain that is chosen; these have pages."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        for deed in ("add", "change", "delete", "view"):
+            if field is not None and hasattr(field.widget, f"can_{deed}_related"):
+                setattr(field.widget, f"can_{deed}_related", False)
+        return field
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Mailbox]:
         queryset: QuerySet[Mailbox] = super().get_queryset(request)
         return queryset.select_related("user", "domain", "maildrop")

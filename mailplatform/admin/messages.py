@@ -100,6 +100,7 @@ class _Pages:
             "table": {"headers": headers, "rows": rows},
             "empty_text": _nothing(context, _("Nothing was deleted lately.")),
             "can_restore": can_restore,
+            "checkbox_classes": " ".join(CHECKBOX_CLASSES),
             "shelf_days": settings.MAIL_SHELF_DAYS,
         }
         return self._render(request, mailbox, "shelf", "shelf.html", context)

@@ -41,7 +41,12 @@ def facts_about(mailbox: Any, request: HttpRequest) -> list[Fact]:
     names = [mailbox.address]
     if by_name is not None and by_name.mailbox_id == mailbox.pk:
         names.append(mailbox.user.username)
-    facts = [*_access(mailbox, request), _login(mailbox, names), _mail(mailbox, found), *_shelf(mailbox, found)]
+    facts = [
+        *_access(mailbox, request),
+        _login(mailbox, names, request),
+        _mail(mailbox, found),
+        *_shelf(mailbox, found),
+    ]
     if by_address is not None and (days := by_address.policy.expire_days):
         text = ngettext("Mail expires after %(days)d day.", "Mail expires after %(days)d days.", days)
         facts.append(Fact("plain", "auto_delete", text % {"days": days}))
@@ -61,13 +66,11 @@ def _access(mailbox: Any, request: HttpRequest) -> Iterator[Fact]:
     if not mailbox.is_active:
         yield Fact("danger", "block", _("The mailbox is suspended: nobody logs in, and mail to it is refused."))
     if not user.is_active:
-        url = reverse("admin:accounts_user_change", args=[user.pk])
-        yield Fact("danger", "block", _("Its user is suspended: nobody logs in."), url, _("Open the user"))
+        yield Fact("danger", "block", _("Its user is suspended: nobody logs in."))
     if not user.has_usable_password():
-        link = reverse("admin:auth_user_password_change", args=[user.pk]) if may_set_password(mailbox, request) else ""
-        yield Fact(
-            "danger", "key_off", _("No password is set: nobody logs in."), link, _("Set password") if link else ""
-        )
+        may = may_set_password(mailbox, request)
+        url = reverse("admin:auth_user_password_change", args=[user.pk]) if may else ""
+        yield Fact("danger", "key_off", _("No password is set: nobody logs in."), url, _("Set password"))
     if user.two_factor:
         yield Fact("warning", "phonelink_lock", _("Two-factor is on: mail programs need an app password."))
     if mailbox.is_open:
@@ -82,22 +85,26 @@ def _open(mailbox: Mailbox) -> Fact:
     return Fact("warning", "lock_open", text % {"time": moment(drop.locked_at), "host": host})
 
 
-def _login(mailbox: Mailbox, names: list[str]) -> Fact:
+def _login(mailbox: Mailbox, names: list[str], request: HttpRequest) -> Fact:
     """The names that open it, and when one last did."""
+    may_see = request.user.has_perm("accounts.view_user")
+    url = reverse("admin:accounts_user_change", args=[mailbox.user_id]) if may_see else ""
     drop = maildrop_of(mailbox)
+    opened = drop.opened_at if drop else None
+    when = _("Last login: %(time)s.") % {"time": moment(opened)} if opened else _("Nobody has logged in yet.")
     text = _("Login name: %(names)s.") % {"names": _(" or ").join(names)}
-    if drop is None or drop.opened_at is None:
-        return Fact("plain", "login", f"{text} {_('Nobody has logged in yet.')}")
-    return Fact("good", "login", f"{text} {_('Last login: %(time)s.') % {'time': moment(drop.opened_at)}}")
+    return Fact("good" if opened else "plain", "login", f"{text} {when}", url, _("Open the user"))
 
 
 def _mail(mailbox: Mailbox, found: Overview) -> Fact:
     held = _("%(held)s in the mailbox.") % {"held": messages_and_size(*held_by(mailbox))}
     if (used_percent(mailbox) or 0) >= 100:
-        return Fact("danger", "inbox", f"{held} {_('It is full: new mail is refused.')}")
+        full = _("It is full: new mail is refused.")
+        return Fact("danger", "inbox", f"{held} {full}")
     if found.received_at is None:
         return Fact("plain", "inbox", _("No mail has ever come."))
-    return Fact("good", "inbox", f"{held} {_('The newest came %(time)s.') % {'time': moment(found.received_at)}}")
+    newest = _("The newest came %(time)s.") % {"time": moment(found.received_at)}
+    return Fact("good", "inbox", f"{held} {newest}")
 
 
 def _shelf(mailbox: Mailbox, found: Overview) -> Iterator[Fact]:

@@ -7,10 +7,8 @@ account that may do more.
 from collections.abc import Iterable
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.forms.models import ModelForm
@@ -23,52 +21,20 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.admin import TabularInline
 from unfold.decorators import action
 from unfold.enums import ActionVariant
-from unfold.forms import AdminPasswordChangeForm, PaginationInlineFormSet, UserChangeForm, UserCreationForm
+from unfold.forms import PaginationInlineFormSet
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from accounts.models import Domain, Mailbox, User, default_quota_octets
+from accounts.models import Mailbox, User
 from mailplatform.admin import transfer
 from mailplatform.admin.deletion import Preview, preview
 from mailplatform.admin.display import badge, last_login, mark_open, moment_cell, size_of, state
 from mailplatform.admin.lists import ListAdmin
 from mailplatform.admin.log import log_many
-from mailplatform.admin.octets import OctetsField
+from mailplatform.admin.rights import PermissionsField
+from mailplatform.admin.user_forms import NewMailboxForm, NewUserForm, OwnedForm, PasswordForm, UserForm
 from mailstore.removal import remove_mailboxes
 
 _RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
-
-
-class NewUserForm(UserCreationForm):
-    """Makes a user; refuses a name whose first address is taken."""
-
-    class Meta:
-        model = User
-        fields = ("username",)
-
-    def clean_username(self) -> str:
-        """The name in lower case, as it is stored, so that one in other letters is seen to be taken."""
-        name: str = self.cleaned_data["username"].lower()
-        if User.objects.filter(username=name).exists():
-            raise ValidationError(User._meta.get_field("username").error_messages["unique"], code="unique")
-        return name
-
-    def clean(self) -> dict[str, Any]:
-        cleaned: dict[str, Any] = super().clean()
-        domain = Domain.objects.filter(is_default=True).first()
-        name = cleaned.get("username")
-        if domain and name and Mailbox.objects.filter(address=f"{name}@{domain.name}").exists():
-            taken = _("The address %(address)s belongs to another user.") % {"address": f"{name}@{domain.name}"}
-            self.add_error("username", ValidationError(taken, code="address"))
-        return cleaned
-
-
-class OwnedForm(forms.ModelForm):
-    """A mailbox in a line of its user's page."""
-
-    quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, help_text="")
-
-    class Meta:
-        model = Mailbox
-        fields = ["quota_octets", "is_active"]
 
 
 class OwnedFormSet(PaginationInlineFormSet):
@@ -120,16 +86,6 @@ class OwnedInline(TabularInline):
         return state(mailbox)
 
 
-class NewMailboxForm(forms.ModelForm):
-    """A mailbox that the user is to get."""
-
-    quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, help_text="", initial=default_quota_octets)
-
-    class Meta:
-        model = Mailbox
-        fields = ["domain", "local_part", "quota_octets"]
-
-
 class NewMailboxInline(TabularInline):
     """Lines for further mailboxes; those there are stand above."""
 
@@ -156,9 +112,9 @@ class NewMailboxInline(TabularInline):
 class UserAdmin(DjangoUserAdmin, ListAdmin):
     """Users. A new one gets a mailbox in the default domain, as on every other way to make one."""
 
-    form = UserChangeForm
+    form = UserForm
     add_form = NewUserForm
-    change_password_form = AdminPasswordChangeForm
+    change_password_form = PasswordForm
     list_display = ["username", "full_name", "mailbox_count", "state", "role", "password_link"]
     list_filter = ["is_active", "is_staff", "is_superuser"]
     list_filter_submit = True
@@ -171,12 +127,14 @@ class UserAdmin(DjangoUserAdmin, ListAdmin):
     actions_detail = ["set_password"]
     warn_unsaved_form = True
     fieldsets = (
-        (None, {"fields": (("username", "is_active"), "password")}),
+        (None, {"fields": (("username", "is_active"), "password_state")}),
         (gettext_lazy("Personal info"), {"classes": ["tab"], "fields": (("first_name", "last_name"), "email")}),
         (gettext_lazy("Admin rights"), {"classes": ["tab"], "fields": _RIGHTS}),
         (gettext_lazy("Dates"), {"classes": ["tab"], "fields": (("web_login", "joined"),)}),
     )
-    readonly_fields = ["web_login", "joined"]
+    add_fieldsets = ((None, {"fields": ("username", ("first_name", "last_name"), "password1", "password2")}),)
+    readonly_fields = ["password_state", "web_login", "joined"]
+    filter_horizontal = ()
 
     # --- Who may do what ----------------------------------------------------------------------------------
 
@@ -196,6 +154,13 @@ class UserAdmin(DjangoUserAdmin, ListAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         rights = [] if request.user.is_superuser else _RIGHTS
         return [*self.readonly_fields, *rights]
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "user_permissions":
+            return db_field.formfield(form_class=PermissionsField)
+        if db_field.name == "groups":
+            kwargs["widget"] = UnfoldAdminCheckboxSelectMultipleWidget()
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
 
     # --- The list -----------------------------------------------------------------------------------------
 
@@ -231,6 +196,13 @@ class UserAdmin(DjangoUserAdmin, ListAdmin):
     @admin.display(description=gettext_lazy("created"))
     def joined(self, user: User) -> SafeString:
         return moment_cell(user.date_joined)
+
+    @admin.display(description=gettext_lazy("password"))
+    def password_state(self, user: User) -> SafeString:
+        """Whether there is one; nobody can see it, nor needs its hash."""
+        known = badge(_("set"), "success") if user.has_usable_password() else badge(_("none: nobody logs in"), "danger")
+        url = _password_url(user.pk)
+        return format_html('{} <a class="mp-link" href="{}">{}</a>', known, url, _("Set another one"))
 
     @admin.display(description=gettext_lazy("password"))
     def password_link(self, user: User) -> SafeString:

@@ -27,8 +27,12 @@ def test_a_group_is_made_and_its_members_may_what_it_may(browser: Client, mailbo
     assert "Help desk" in text_of(browser.get(LIST).content)
 
 
-def test_the_permission_to_read_mail_is_named_where_it_is_given(browser: Client) -> None:
-    assert "Can read the messages in mailboxes" in text_of(browser.get(f"{LIST}add/").content)
+def test_rights_are_named_in_plain_words_and_none_is_without_a_page(browser: Client) -> None:
+    shown = text_of(browser.get(f"{LIST}add/").content)
+    for right in ("mailboxes: read the messages in them", "mailboxes: change", "users: see", "log entries: see"):
+        assert right in shown
+    for useless in ("log entries: delete", "session", "content type", "maildrop", "worker", "throttle"):
+        assert useless not in shown
 
 
 def test_groups_are_for_whom_may_change_them(mailbox: Mailbox) -> None:

@@ -71,7 +71,6 @@ def test_who_is_kept_out_is_told_why_before_all_else(owned: Mailbox) -> None:
     found = facts(owned)
     assert [fact.kind for fact in found[:4]] == ["danger", "danger", "danger", "warning"]
     assert found[1].text == "Its user is suspended: nobody logs in."
-    assert found[1].url == f"/admin/accounts/user/{owned.user_id}/change/"
     assert found[2].text == "No password is set: nobody logs in."
     assert found[2].url == f"/admin/accounts/user/{owned.user_id}/password/"
     assert found[3].text == "Two-factor is on: mail programs need an app password."
@@ -136,6 +135,12 @@ def test_the_login_names_are_those_that_open_this_mailbox(owned: Mailbox) -> Non
     set_default_domain(domain=second)
     assert "Login name: anna@second.org or anna. Nobody" in texts(other)[0]
     assert "Login name: anna@maison.mrs. Nobody" in texts(owned)[0]
+
+
+def test_it_leads_to_the_user_whom_may_see_users(owned: Mailbox) -> None:
+    url = f"/admin/accounts/user/{owned.user_id}/change/"
+    assert url in [fact.url for fact in facts(owned)]
+    assert url not in [fact.url for fact in facts(owned, staff("accounts.view_mailbox"))]
 
 
 def test_it_stands_above_the_page_of_the_mailbox(browser: Client, owned: Mailbox) -> None:

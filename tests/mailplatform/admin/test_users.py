@@ -1,10 +1,12 @@
 """The admin's pages of users: new ones with their mailbox, passwords, bulk actions, and who may change whom."""
 
 import logging
+import re
 from uuid import uuid4
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -66,7 +68,7 @@ def test_a_full_page_takes_as_many_queries_as_a_row(
 
 
 def add(browser: Client, username: str, **more: str) -> object:
-    data = {"username": username, "usable_password": "true", "password1": SECRET, "password2": SECRET, **more}
+    data = {"username": username, "password1": SECRET, "password2": SECRET, **more}
     return browser.post(f"{LIST}add/", data)
 
 
@@ -202,6 +204,13 @@ def test_saving_the_page_as_it_is_changes_nothing(browser: Client, mailbox: Mail
     assert (User.objects.values().get(pk=mailbox.user_id), Mailbox.objects.values().get(pk=mailbox.pk)) == before
 
 
+def test_the_page_says_whether_a_password_is_set(browser: Client, mailbox: Mailbox) -> None:
+    assert "none: nobody logs in Set another one" in text_of(browser.get(page("change", mailbox.user)).content)
+    mailbox.user.set_password(SECRET)
+    mailbox.user.save()
+    assert "Password set Set another one" in text_of(browser.get(page("change", mailbox.user)).content)
+
+
 def test_no_hash_of_a_password_is_on_a_page(browser: Client, mailbox: Mailbox) -> None:
     mailbox.user.set_password(SECRET)
     mailbox.user.save()
@@ -236,6 +245,21 @@ def test_the_button_on_the_page_of_a_user_leads_to_its_password(browser: Client,
     assert (response.status_code, response["Location"]) == (302, page("password", mailbox.user))
 
 
+def test_a_password_to_say_at_the_phone_is_offered_and_is_another_each_time(browser: Client, mailbox: Mailbox) -> None:
+    made = set()
+    for url in (page("password", mailbox.user), page("password", mailbox.user), f"{LIST}add/"):
+        (offered,) = re.findall(r'data-password="([^"]*)"', browser.get(url).content.decode())
+        assert re.fullmatch(r"([b-z][aeiou]){2}-([b-z][aeiou]){2}-([b-z][aeiou]){2}-[2-9]{3}", offered)
+        made.add(offered)
+    assert len(made) == 3
+    response = browser.post(
+        page("password", mailbox.user), {"usable_password": "true", "password1": offered, "password2": offered}
+    )
+    assert response.status_code == 302
+    mailbox.user.refresh_from_db()
+    assert mailbox.user.check_password(offered)
+
+
 def test_two_passwords_that_differ_change_nothing(browser: Client, mailbox: Mailbox) -> None:
     response = browser.post(
         page("password", mailbox.user), {"usable_password": "true", "password1": SECRET, "password2": SECRET + "x"}
@@ -267,6 +291,20 @@ def test_a_helper_looks_after_users_and_makes_nobody_staff(mailbox: Mailbox) -> 
     )
     add(helper, "bert", is_staff="on", is_superuser="on")
     assert not User.objects.get(username="bert").is_staff
+    assert "user_permissions" not in helper.get(page("change", mailbox.user)).content.decode()
+
+
+def test_a_superuser_gives_rights_by_ticking_them(browser: Client, mailbox: Mailbox) -> None:
+    group = Group.objects.create(name="Help desk")
+    right = Permission.objects.get(codename="read_mail")
+    data = filled_in(browser, page("change", mailbox.user), "user_form")
+    data |= {"is_staff": "on", "groups": str(group.pk), "user_permissions": str(right.pk)}
+    assert browser.post(page("change", mailbox.user), data).status_code == 302
+    user = User.objects.get(username="anna")
+    assert (user.is_staff, list(user.groups.all()), list(user.user_permissions.all())) == (True, [group], [right])
+    data = filled_in(browser, page("change", mailbox.user), "user_form")
+    assert browser.post(page("change", mailbox.user), data).status_code == 302
+    assert list(User.objects.get(username="anna").user_permissions.all()) == [right]
 
 
 @pytest.mark.parametrize("other", ["superuser", "staff"])
