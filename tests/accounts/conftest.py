@@ -1,7 +1,7 @@
 """What the tests of the door share."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,12 +23,13 @@ def cheap(settings: Settings) -> None:
 
 
 @pytest.fixture
-def house(cheap: None, db: None) -> House:
+def house(cheap: None, db: None) -> Iterator[House]:
     """A house where jules and alfred live."""
     create_domain(name="maison.mrs")
     for name in ("jules", "alfred"):
         person(name)
-    return House()
+    yield House()
+    House.close_all()
 
 
 @pytest.fixture

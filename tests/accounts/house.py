@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from scramp import ScramClient, ScramException, ScramMechanism
@@ -29,10 +29,20 @@ def person(name: str, **fields: Any) -> User:
 class House:
     """A door, driven call by call on a clock of its own."""
 
+    made: ClassVar[list["House"]] = []
+
     def __init__(self, seconds: float = 300, clock: Clock | None = None) -> None:
+        self.made.append(self)
         self.bridge = HereBridge()
         self.clock = clock or Clock()
         self.door = Door(self.bridge, seconds, clock=self.clock, sleep=self.clock.sleep)
+
+    @classmethod
+    def close_all(cls) -> None:
+        """Leave nothing behind that goes on in the background."""
+        while cls.made:
+            house = cls.made.pop()
+            house.drive(house.door.close())
 
     def drive(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.bridge.drive(work)
