@@ -73,13 +73,13 @@ def measure(server: Server, scenario: str, seconds: float, core: int) -> dict[st
     return result
 
 
-def rounds(servers: dict[str, Server], options: argparse.Namespace, core: int) -> list[report.Measurement]:
-    """Every server in every scenario, again and again; ends early rather than late."""
+def rounds(servers: dict[str, Server], options: argparse.Namespace, core: int, end: float) -> list[report.Measurement]:
+    """Every server in every scenario, again and again; one round at least, and no other that would go beyond `end`."""
     measurements = []
     begun = time.monotonic()
     for number in range(options.rounds):
-        passed = time.monotonic() - begun
-        if number and passed / number * (number + 1) > options.limit:
+        now = time.monotonic()
+        if number and now + (now - begun) / number > end:
             print(f"{number} of {options.rounds} rounds: another one would take longer than {options.limit:.0f} s")
             break
         for scenario in SCENARIOS:
@@ -94,10 +94,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement, after its warm-up")
-    parser.add_argument("--limit", type=float, default=240, help="seconds for all rounds")
+    parser.add_argument("--limit", type=float, default=240, help="seconds for everything, one round at least")
     parser.add_argument("--only", default="", help="servers whose name holds this")
     parser.add_argument("--output", type=Path, help="a JSON file for every single measurement")
     options = parser.parse_args()
+    end = time.monotonic() + options.limit
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that the servers end too
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})  # what this process starts inherits it
@@ -108,7 +109,7 @@ def main() -> None:
         servers = start(stack, folder, options.only)
         if not servers:
             sys.exit("There is no server to measure.")
-        measurements = rounds(servers, options, cores[-1])
+        measurements = rounds(servers, options, cores[-1], end)
     print(report.tables(measurements, setup))
     if options.output:
         options.output.write_text(report.as_json(measurements, setup), encoding="utf-8")
