@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trustme
+from pytest_django import Settings
 
 from accounts.lookup import FoundMailbox
 from mailplatform.processes import server_tls
@@ -52,7 +53,15 @@ def serve(thread: LoopThread) -> Iterator[Callable[..., MemoryServed]]:
 
 
 @pytest.fixture
-def serve_mailboxes(transactional_db: None, thread: LoopThread) -> Iterator[Callable[..., DatabaseServed]]:
+def quick_hashes(settings: Settings) -> None:
+    """Passwords are not the matter here: what their hashes cost is accounts'."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def serve_mailboxes(
+    quick_hashes: None, transactional_db: None, thread: LoopThread
+) -> Iterator[Callable[..., DatabaseServed]]:
     """Serve the mailboxes of the database with a worker, or with several; a lock that is held at the end is an error."""
     running: list[DatabaseServed] = []
 
@@ -74,7 +83,7 @@ def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
 
 
 @pytest.fixture
-def jules(transactional_db: None) -> FoundMailbox:
+def jules(quick_hashes: None, transactional_db: None) -> FoundMailbox:
     """The mailbox jules@maison.mrs, password x, with messages of 100, 200 and 300 octets."""
     mailbox = make_mailbox("jules")
     fill(mailbox.id, message(100), message(200), message(300))

@@ -31,7 +31,7 @@ from pop3service.worker import Reception
 from tests.pop3service.memory import LOGIN, PASSWORD, MemoryMaildrop
 
 #: Seconds after which a test has waited too long.
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_none_is_forgotten() -> None:
 
 
 @pytest.fixture
-def jules(transactional_db: None) -> FoundMailbox:
+def jules(quick_hashes: None, transactional_db: None) -> FoundMailbox:
     return make_mailbox("jules")
 
 

@@ -54,7 +54,7 @@ class Running:
 
 
 @pytest.fixture
-def run(transactional_db: None, thread: LoopThread) -> Iterator[Callable[..., Running]]:
+def run(quick_hashes: None, transactional_db: None, thread: LoopThread) -> Iterator[Callable[..., Running]]:
     yield lambda tls=None: Running(thread, tls)
     assert thread.errors == []
 
