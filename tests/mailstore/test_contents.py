@@ -46,3 +46,20 @@ def test_a_piece_that_is_missing_is_an_error(mailbox: FoundMailbox) -> None:
         next(pieces)
     with pytest.raises(ContentMissingError, match="content of message 2"):
         next(read_pieces(mailbox.id, 2, wire_octets=10, first=None))
+
+
+def test_a_message_is_read_however_it_was_cut(mailbox: FoundMailbox) -> None:
+    """As by a version whose pieces were of another size."""
+    fill(mailbox.id, b"A: 1\n\n")
+    Content.objects.filter(mailbox_id=mailbox.id, uid=1).update(octets=b"A")
+    for piece, octets in enumerate([b": 1\r\n", b"\r", b"\n"], start=1):
+        Content.objects.create(mailbox_id=mailbox.id, uid=1, piece=piece, octets=octets)
+    pieces = read_pieces(mailbox.id, 1, wire_octets=8, first=b"A")
+    assert list(pieces) == [b"A", b": 1\r\n", b"\r", b"\n"]
+
+
+def test_a_piece_that_is_empty_is_missing(mailbox: FoundMailbox) -> None:
+    fill(mailbox.id, b"A: 1\n\n")
+    Content.objects.create(mailbox_id=mailbox.id, uid=1, piece=1, octets=b"")
+    with pytest.raises(ContentMissingError, match="piece 1 of message 1"):
+        list(read_pieces(mailbox.id, 1, wire_octets=9, first=b"A: 1\r\n\r\n"))
