@@ -289,6 +289,7 @@ class Door:
             # Who hangs up while the hash is computed has guessed all the same, and cost us as much.
             if not trying.judged:
                 task.cancel()
+            task.add_done_callback(_log_unseen)
             raise
 
     async def _recorded(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool) -> Result:
@@ -313,6 +314,13 @@ class Door:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _log_unseen(login: asyncio.Task[Any]) -> None:
+    """How a login ended whose caller has left: a refusal is recorded, an error of ours is nowhere yet."""
+    error = None if login.cancelled() else login.exception()
+    if error is not None and not isinstance(error, NotAdmittedError | ThrottledError):
+        logger.error("a login failed after its client had gone", exc_info=error)
 
 
 def _can_exist(login: str) -> bool:

@@ -1,6 +1,7 @@
 """Guessing at the door gets slower and slower, while the owners of mailboxes go in and out."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -124,7 +125,9 @@ def test_of_guesses_that_come_at_once_only_those_count_that_are_looked_at(house:
     assert not any(isinstance(answer, door.Admission) for answer in answers)
 
 
-def test_who_hangs_up_while_his_password_is_looked_at_has_guessed_all_the_same(house: House, hashes: Hashes) -> None:
+def test_who_hangs_up_while_his_password_is_looked_at_has_guessed_all_the_same(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
     caller, begun, gone = Caller(Protocol.POP3, HOME), threading.Event(), threading.Event()
     verify = house.door._passwords.verify
 
@@ -151,6 +154,32 @@ def test_who_hangs_up_while_his_password_is_looked_at_has_guessed_all_the_same(h
     assert house.throttled() > 10
     house.tend()
     assert LoginRecord.objects.get(result="wrong").times == 8
+    gc.collect()
+    assert [record.name for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_an_error_of_ours_that_no_client_waits_for_is_logged(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    begun, gone = threading.Event(), threading.Event()
+
+    def broken(encoded: str | None, password: str) -> bool:
+        begun.set()
+        gone.wait(10)
+        raise RuntimeError("out of memory")
+
+    house.door._passwords.verify = broken
+
+    async def hang_up() -> None:
+        login = asyncio.ensure_future(house.door.admit(Caller(Protocol.POP3, HOME), JULES, RIGHT))
+        await asyncio.to_thread(begun.wait, 10)
+        login.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await login
+        gone.set()
+
+    house.drive(hang_up())
+    house.settle()
+    assert "out of memory" in caplog.text
+    assert house.last_record().result == "error"
 
 
 def test_who_hangs_up_before_costs_no_hash_and_has_not_guessed(house: House, hashes: Hashes) -> None:
