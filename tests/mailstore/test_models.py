@@ -26,6 +26,7 @@ from accounts.lookup import FoundMailbox
 from mailstore import maildrop
 from mailstore.browse import find_message, find_uids, overview, page_of_messages, read_message
 from mailstore.delivery import Envelope, deliver
+from mailstore.locks import find_holders
 from mailstore.maildrop import CloseRequest, MaildropInUseError, Opened, OpenRequest, PieceRequest
 from mailstore.models import PIECE_OCTETS
 from mailstore.quota import RoomRequest, have_room
@@ -166,6 +167,7 @@ def sessions(mailbox: FoundMailbox) -> None:
     assert isinstance(refused, MaildropInUseError)
     (session,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4(), take_from=first.lock)])
     assert isinstance(session, Opened)
+    assert find_holders([mailbox.id]) == [session.lock]
     assert maildrop.read_listing(session).unique_id(0) == f"{session.uidvalidity}.1"
     maildrop.read_pieces([PieceRequest(mailbox.id, 1, 0), PieceRequest(mailbox.id, 2, 0)])
     maildrop.close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[1], deleted=[1, 2])])

@@ -45,7 +45,13 @@ COMMANDS = [
     ),
 ]
 ENDS = st.sampled_from([b"\r\n"] * 8 + [b"\n", b"\r\r\n", b" \r\n", b"\t\r\n"])
-BINARY = st.binary(max_size=40).map(lambda line: line.replace(b"\n", b""))
+#: What ends a session, and so would be the last line that is answered.
+LAST = (b"QUIT", *(name.encode() for name in protocol._HTTP))
+BINARY = (
+    st.binary(max_size=40)
+    .map(lambda line: line.replace(b"\n", b""))
+    .filter(lambda line: line.partition(b" ")[0].strip().upper() not in LAST)
+)
 LINES = st.builds(bytes.__add__, st.sampled_from(COMMANDS + GROUP) | BINARY, ENDS)
 CONTENT = st.lists(st.sampled_from([b"\r\n", b"\n", b"\r", b".", b"..", b"text", b"\0", b"x" * 3000]), max_size=12)
 TRANSACTIONS = st.builds(
