@@ -107,6 +107,11 @@ SMTP_MESSAGE_SECONDS = env.int("SMTP_MESSAGE_SECONDS", 3600)
 #: Simultaneous connections of one worker.
 SMTP_MAX_CONNECTIONS = env.int("SMTP_MAX_CONNECTIONS", 2000)
 
+# --- Relay -------------------------------------------------------------------------------------------------
+
+#: Days after which a message that could not be sent is given up (RFC 5321, 4.5.4.1: four or five at least).
+RELAY_GIVE_UP_DAYS = env.int("RELAY_GIVE_UP_DAYS", 5)
+
 # --- Database ----------------------------------------------------------------------------------------------
 
 _default_database = f"sqlite:///{VAR_DIR / 'mailplatform.sqlite3'}"

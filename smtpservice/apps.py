@@ -1,4 +1,4 @@
-"""The smtpservice app: mail in, over SMTP and LMTP."""
+"""The smtpservice app: mail in, over SMTP and LMTP, and the queue of mail on its way out."""
 
 from django.apps import AppConfig
 
