@@ -27,7 +27,8 @@ from accounts.models import LoginResult
 from accounts.passwords import PasswordChecker, prepare_password
 from accounts.policies import Policy
 from accounts.renewal import renew
-from accounts.scram import ScramVerifier, find_verifier, invented_verifier
+from accounts.sasl import MECHANISMS, TOKEN_MECHANISMS
+from accounts.scram import HASH_OCTETS, ScramVerifier, find_verifier, invented_verifier
 from accounts.tokens import Tokens, make_introspector
 from accounts.watch import NotAdmittedError as NotAdmittedError
 from accounts.watch import ThrottledError as ThrottledError
@@ -72,7 +73,11 @@ class Door:
         self._clock = clock
         self._passwords = PasswordChecker(settings.CREDENTIAL_CACHE_SECONDS if seconds is None else seconds)
         self._hashing = Hashing()
-        self._tokens = Tokens(make_introspector(), clock)
+        introspector = make_introspector()
+        self._tokens = Tokens(introspector, clock)
+        off = set(HASH_OCTETS) - set(settings.SCRAM_MECHANISMS) | (set() if introspector else TOKEN_MECHANISMS)
+        #: Those of SASL by which one comes in here, best first.
+        self.mechanisms = tuple(name for name in MECHANISMS if name not in off)
         self._watch = Watch(bridge, clock, sleep)
         self._tasks: set[asyncio.Task[Any]] = set()
 

@@ -22,6 +22,7 @@ from accounts.activity import count
 from accounts.addresses import normal_login
 from accounts.lookup import Credential, find_credentials
 from accounts.passwords import PasswordChecker
+from accounts.sasl import Authenticate
 from mailplatform.bridge import Bridge
 from mailstore.locks import Lock, find_holders
 from mailstore.maildrop import (
@@ -38,7 +39,7 @@ from mailstore.maildrop import (
 )
 from mailstore.rows import MailboxGoneError
 from pop3service.reading import ReadAhead, Reader, sound
-from pop3service.states import Authenticate, Code, Finish, ReadListing, ReadPiece, Refusal, Request
+from pop3service.states import Code, Finish, ReadListing, ReadPiece, Refusal, Request
 from pop3service.workers import are_dead
 
 logger = logging.getLogger(__name__)

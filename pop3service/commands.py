@@ -11,9 +11,9 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from accounts.sasl import Authenticate, as_text
 from pop3service import sasl, transfer
 from pop3service.states import (
-    Authenticate,
     Authorization,
     Channel,
     Closed,
@@ -30,7 +30,6 @@ from pop3service.states import (
     Step,
     Transaction,
     Update,
-    as_text,
 )
 
 #: Wrong passwords after which the connection is closed.
@@ -106,7 +105,7 @@ def _welcome(channel: Channel, opened: Opened) -> Step:
 
 
 def login_failed(state: Authorization, refusal: Refusal) -> None:
-    """Count a wrong password; the last one allowed ends the session."""
+    """Count a wrong password or token; the last one allowed ends the session."""
     if refusal.code is Code.AUTH:
         state.failures += 1
         refusal.ends = state.failures >= MAX_LOGIN_FAILURES

@@ -10,6 +10,7 @@ Session, whatever octets go in: any that does is a bug.
 from collections.abc import Iterator
 from typing import Any
 
+from pop3service import sasl
 from pop3service.commands import carry_out, login_failed
 from pop3service.states import (
     Authorization,
@@ -17,7 +18,6 @@ from pop3service.states import (
     Closed,
     Code,
     IfRefused,
-    Login,
     Negotiation,
     Refusal,
     Request,
@@ -114,14 +114,16 @@ class Session:
         if self.request is None:
             return  # the session was ended meanwhile
         then, if_refused = self._then, self._if_refused
-        request, self.request, self._then = self.request, None, None
-        if isinstance(result, Refusal):
-            self._request_refused(request, result, if_refused)
-        else:
-            try:
+        self.request = self._then = None
+        try:
+            if not isinstance(result, Refusal):
                 self._take(then(result))
-            except Refusal as refusal:
-                self._request_refused(request, refusal, if_refused)
+            elif isinstance(self.state, Negotiation):
+                self._take(sasl.refused(self.state, result))
+            else:
+                raise result
+        except Refusal as refusal:
+            self._request_refused(refusal, if_refused)
 
     def fail(self) -> None:
         """The request could not be carried out, by no fault of the client (promise 8)."""
@@ -215,30 +217,31 @@ class Session:
         if isinstance(step.request, StartTls) or isinstance(step.state, Closed):
             self._input, self._at = b"", 0
 
-    def _request_refused(self, request: Request | None, refusal: Refusal, then: IfRefused) -> None:
+    def _request_refused(self, refusal: Refusal, then: IfRefused) -> None:
         if then is IfRefused.ABORT:
             self._close()
             return
-        self._leave_negotiation()
-        if isinstance(request, Login) and isinstance(self.state, Authorization):
-            login_failed(self.state, refusal)
+        self._fail_login(refusal)
         self._send(refusal.reply)
         if refusal.ends or then is IfRefused.END:
             self._close()
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._leave_negotiation()
+        self._fail_login(refusal)
         self._refusals += 1
         if self._refusals < MAX_REFUSALS:
             self._send(refusal.reply)
         else:
             self._send(b"-ERR too many bad commands, connect again\r\n")
+        if self._refusals >= MAX_REFUSALS or refusal.ends:
             self._close()
 
-    def _leave_negotiation(self) -> None:
-        """AUTH has failed: the next line is a command again."""
+    def _fail_login(self, refusal: Refusal) -> None:
+        """Before the login: what was refused may be one, and behind AUTH the next line is a command again."""
         if isinstance(self.state, Negotiation):
             self.state = self.state.authorization
+        if isinstance(self.state, Authorization):
+            login_failed(self.state, refusal)
 
     def _close(self) -> None:
         self.state = Closed()

@@ -6,9 +6,11 @@ the listing's arrays, 0 to n-1. `Transaction.index` turns one into the other and
 """
 
 import enum
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+
+from accounts.sasl import Exchange, Question
 
 
 class Code(enum.StrEnum):
@@ -73,54 +75,7 @@ class NoMessages:
     unique_ids: Mapping[int, str] = field(default_factory=dict)
 
 
-# --- Work a session asks for, one at a time ------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Authenticate:
-    """Check the password and lock the maildrop; answered with Opened.
-
-    `authzid` names another mailbox than the login's own (RFC 4422, 3.4.1).
-    """
-
-    login: str
-    password: str = field(repr=False)
-    authzid: str = ""
-    mechanism: str = "USER"
-
-
-class Proof(Protocol):
-    """The server's side of SCRAM (RFC 5802, 3). ValueError: a message that is not understood."""
-
-    def challenge(self, first: str) -> str:
-        """What follows from the client's first message."""
-
-    def check(self, final: str) -> str | None:
-        """The server's own proof, in answer to the client's; None where that is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class FindVerifier:
-    """Answered with the Proof of a login; where there is none, with one that nothing fits."""
-
-    login: str
-    mechanism: str
-
-
-@dataclass(frozen=True, slots=True)
-class Admit:
-    """The client has proved that it knows the password: lock the maildrop; answered with Opened."""
-
-    login: str
-    proof: Proof
-
-
-@dataclass(frozen=True, slots=True)
-class RejectProof:
-    """The client's proof was wrong; answered with the Refusal of a wrong password, always."""
-
-    login: str
-    proof: Proof
+# --- Work a session asks for, one at a time, besides the questions of a login (accounts.sasl) ------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +105,8 @@ class StartTls:
     """Begin TLS as soon as what was written before has gone; answered with None once it is established."""
 
 
-Login = Authenticate | FindVerifier | Admit | RejectProof
-Request = Login | ReadListing | ReadPiece | Finish | StartTls
+#: The questions of a login are answered with Opened, the maildrop being locked; FindVerifier with a Proof.
+Request = Question | ReadListing | ReadPiece | Finish | StartTls
 
 
 # --- States (RFC 1939, 3) ------------------------------------------------------------------------------------
@@ -202,7 +157,7 @@ class Negotiation:
     def __init__(
         self,
         authorization: Authorization,
-        exchange: Generator["bytes | Request", Any, Opened],
+        exchange: Exchange,
         welcome: "Callable[[Opened], Step]",
     ) -> None:
         self.authorization = authorization
@@ -274,11 +229,3 @@ class Step:
     request: Request | None = None
     then: "Callable[[Any], Step | bytes] | None" = None
     if_refused: IfRefused = IfRefused.GO_ON
-
-
-def as_text(octets: bytes) -> str:
-    """A name or a password as text: UTF-8, or what old clients send, Latin-1, which any octets are."""
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")

@@ -8,25 +8,22 @@ from typing import Any
 
 from scramp import ScramMechanism
 
+from accounts.sasl import Admit, AdmitToken, Authenticate, FindVerifier, RejectProof
 from accounts.scram import ScramExchange, ScramVerifier
 from mailstore.wire import encode
 from pop3service.protocol import Session
 from pop3service.states import (
-    Admit,
-    Authenticate,
     Channel,
     Code,
-    FindVerifier,
     Finish,
     ReadListing,
     ReadPiece,
     Refusal,
-    RejectProof,
     Request,
     StartTls,
 )
 
-LOGIN, PASSWORD = "mrose", "secret"
+LOGIN, PASSWORD, TOKEN = "mrose", "secret", "a.token"
 WRONG = Refusal("wrong name or password", Code.AUTH)
 
 
@@ -100,6 +97,8 @@ class MemoryMaildrop:
                 return self.opened if login == LOGIN else WRONG
             case RejectProof():
                 return WRONG
+            case AdmitToken(login, token):
+                return self.opened if login in ("", LOGIN) and token == TOKEN else WRONG
             case ReadListing():
                 return self.listing
             case ReadPiece(uid, piece):

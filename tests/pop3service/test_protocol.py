@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from accounts.sasl import Authenticate
 from pop3service import protocol
 from pop3service.commands import COMMANDS, LINES_AT_ONCE
 from pop3service.protocol import INPUT_HIGH, MAX_COMMANDS_BEFORE_LOGIN, MAX_LINE, MAX_REFUSALS, OUTPUT_HIGH
-from pop3service.states import Authenticate, Finish, ReadListing, ReadPiece, Refusal
+from pop3service.states import Finish, ReadListing, ReadPiece, Refusal
 from tests.pop3service.memory import PASSWORD, after_login, before_login, chunks, message
 
 TOO_LONG = b"-ERR line too long: a command has at most 255 octets\r\n"

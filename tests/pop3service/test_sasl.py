@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scramp import ScramClient
 
-from pop3service.states import Admit, Authenticate, RejectProof, StartTls
-from tests.pop3service.memory import LOGIN, PASSWORD, Dialogue, before_login
+from accounts.sasl import Admit, AdmitToken, Authenticate, RejectProof
+from pop3service.states import Authorization, StartTls
+from tests.pop3service.memory import LOGIN, PASSWORD, TOKEN, Dialogue, before_login
 
 ALL = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
 WRONG = b"-ERR [AUTH] wrong name or password"
@@ -275,3 +276,46 @@ class TestScram:
         assert answer.startswith(b"-ERR ")
         assert not dialogue.session.logged_in
         dialogue.log_in()
+
+
+class TestTokens:
+    """RFC 7628 over POP3: with an error for the client before the -ERR."""
+
+    OFFERED = ("OAUTHBEARER", "XOAUTH2")
+    FORMS = (("OAUTHBEARER", "n,,\1auth=Bearer {}\1\1", b"\1"), ("XOAUTH2", f"user={LOGIN}\1auth=Bearer {{}}\1\1", b""))
+
+    def _asked(self, name: str, form: str, token: str) -> tuple[Dialogue, bytes]:
+        dialogue = before_login(mechanisms=self.OFFERED)
+        return dialogue, dialogue.line(f"AUTH {name} ".encode() + b64encode(form.format(token).encode()))
+
+    @pytest.mark.parametrize(("name", "form", "_"), FORMS)
+    def test_a_good_one_opens(self, name: str, form: str, _: bytes) -> None:
+        assert self._asked(name, form, TOKEN)[1].startswith(b"+OK maildrop has")
+
+    @pytest.mark.parametrize(("name", "form", "empty"), FORMS)
+    def test_a_bad_one_is_explained_and_then_refused_and_counts_once(self, name: str, form: str, empty: bytes) -> None:
+        dialogue, challenge = self._asked(name, form, "bad")
+        assert b'"status":' in b64decode(challenge.removeprefix(b"+ "))
+        assert dialogue.line(b64encode(empty)) == WRONG
+        assert isinstance(dialogue.session.state, Authorization)
+        assert dialogue.session.state.failures == 1
+        dialogue.log_in()
+
+    @pytest.mark.parametrize(("name", "form", "_"), FORMS)
+    def test_the_client_may_cancel_instead(self, name: str, form: str, _: bytes) -> None:
+        dialogue, _challenge = self._asked(name, form, "bad")
+        assert dialogue.line("*") == b"-ERR authentication cancelled"
+        dialogue.log_in()
+
+    def test_the_last_failure_allowed_ends_the_session(self) -> None:
+        dialogue = before_login(mechanisms=self.OFFERED)
+        for _ in range(5):
+            dialogue.line(b"AUTH XOAUTH2 " + b64encode(b"user=x\1auth=Bearer y\1\1"))
+            assert dialogue.line(b"") == WRONG
+        assert dialogue.session.closed
+
+    def test_where_nobody_can_be_asked_there_is_no_explanation(self) -> None:
+        dialogue = before_login(mechanisms=self.OFFERED)
+        dialogue.maildrop.broken = (AdmitToken,)
+        answer = dialogue.line(b"AUTH XOAUTH2 " + b64encode(b"user=x\1auth=Bearer y\1\1"))
+        assert answer.startswith(b"-ERR [SYS/TEMP] ")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from accounts.sasl import Authenticate
 from pop3service.protocol import OUTPUT_HIGH
 from pop3service.server import Arrival, Limits
-from pop3service.states import Authenticate, Finish, ReadListing, ReadPiece
+from pop3service.states import Finish, ReadListing, ReadPiece
 from tests.pop3service import transcript
 from tests.pop3service.memory import chunks, message
 from tests.pop3service.serving import Client, MemoryServed, Tls, started_tls, wait_until

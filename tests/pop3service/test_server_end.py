@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from accounts.sasl import Authenticate
 from pop3service import server
 from pop3service.protocol import MAX_REFUSALS
-from pop3service.states import Authenticate, Finish, ReadPiece
+from pop3service.states import Finish, ReadPiece
 from tests.pop3service.memory import message
 from tests.pop3service.serving import MemoryServed, Tls, wait_until
 

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
+from accounts.sasl import Authenticate
 from pop3service import server
 from pop3service.server import Limits
-from pop3service.states import Authenticate, Finish
+from pop3service.states import Finish
 from tests.pop3service.memory import message
 from tests.pop3service.serving import MemoryServed, Tls, wait_until
 

@@ -4,7 +4,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from pop3service.states import Authenticate, Authorization, Channel, Code, NoMessages, Refusal, Transaction
+from accounts.sasl import Authenticate
+from pop3service.states import Authorization, Channel, Code, NoMessages, Refusal, Transaction
 from tests.pop3service.memory import MemoryMaildrop, message
 
 
