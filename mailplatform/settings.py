@@ -97,6 +97,9 @@ THROTTLE_EXEMPT_NETWORKS = env.list("THROTTLE_EXEMPT_NETWORKS", default=[])
 #: Login records are kept for so many days, and so many of them at most.
 LOGIN_RECORD_DAYS = env.int("LOGIN_RECORD_DAYS", 30)
 LOGIN_RECORDS_MAX = env.int("LOGIN_RECORDS_MAX", 1_000_000)
+#: The same for the records of POP3 sessions.
+SESSION_RECORD_DAYS = env.int("SESSION_RECORD_DAYS", 30)
+SESSION_RECORDS_MAX = env.int("SESSION_RECORDS_MAX", 1_000_000)
 
 # --- SMTP and LMTP -----------------------------------------------------------------------------------------
 

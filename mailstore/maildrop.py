@@ -41,7 +41,8 @@ _LISTING = (
 )
 _PIECES = "SELECT mailbox_id, uid, piece, octets FROM mailstore_content WHERE "
 _RETRIEVED = """
-UPDATE mailstore_message SET retrieved_at = %s WHERE mailbox_id = %s AND retrieved_at IS NULL AND uid IN ({})
+UPDATE mailstore_message SET retrieved_at = %s, retrieved_serial = %s
+WHERE mailbox_id = %s AND retrieved_at IS NULL AND uid IN ({})
 """
 _ONE_PIECE = "(mailbox_id = %s AND uid = %s AND piece = %s)"
 
@@ -279,12 +280,12 @@ def _close_deleting(requests: Sequence[CloseRequest], now: datetime) -> dict[tup
 
 
 def _mark_retrieved(request: CloseRequest, now: datetime) -> None:
-    """Note what was retrieved for the first time."""
+    """Note what was retrieved for the first time, and by which session."""
     moment = connection.ops.adapt_datetimefield_value(now)
     with connection.cursor() as cursor:
         for uids in _batches(request.retrieved):
             places = ", ".join(["%s"] * len(uids))
-            cursor.execute(_RETRIEVED.format(places), [moment, request.mailbox_id, *uids])
+            cursor.execute(_RETRIEVED.format(places), [moment, request.lock.serial, request.mailbox_id, *uids])
 
 
 def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Closed:
@@ -293,7 +294,7 @@ def _take_away(maildrop: Maildrop, request: CloseRequest, now: datetime) -> Clos
     for uids in _batches(request.deleted):
         going = live_messages(maildrop.mailbox_id).filter(among(uids))
         messages, octets = count_and_sum(going)
-        going.update(deleted_at=now)
+        going.update(deleted_at=now, deleted_serial=request.lock.serial)
         maildrop.message_count -= messages
         maildrop.octets -= octets
     save_changed(maildrop)

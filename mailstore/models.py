@@ -65,6 +65,9 @@ class Message(models.Model):
     received_at = models.DateTimeField(_("received"))
     retrieved_at = models.DateTimeField(_("retrieved"), null=True)
     deleted_at = models.DateTimeField(_("deleted"), null=True)
+    #: `lock_serial` of the session that first retrieved it, and of the one that deleted it, unless it has expired.
+    retrieved_serial = models.PositiveBigIntegerField(null=True)
+    deleted_serial = models.PositiveBigIntegerField(null=True)
     # For lists in admin; decoded, shortened, never used for delivery.
     subject = models.CharField(_("subject"), max_length=255, default="", blank=True)
     sender = models.CharField(_("from"), max_length=255, default="", blank=True)

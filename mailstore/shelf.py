@@ -30,7 +30,9 @@ def restore(*, mailbox_id: int, uids: Sequence[int]) -> int:
     for uid, octets in found:
         new_uid, maildrop.next_uid = maildrop.next_uid, maildrop.next_uid + 1
         Content.objects.filter(mailbox_id=mailbox_id, uid=uid).update(uid=new_uid)
-        Message.objects.filter(mailbox_id=mailbox_id, uid=uid).update(uid=new_uid, unique_id="", deleted_at=None)
+        Message.objects.filter(mailbox_id=mailbox_id, uid=uid).update(
+            uid=new_uid, unique_id="", deleted_at=None, deleted_serial=None
+        )
         maildrop.message_count += 1
         maildrop.octets += octets
     if found:

@@ -20,6 +20,7 @@ from django.db import DatabaseError, InterfaceError
 
 from accounts.activity import count
 from accounts.addresses import normal_login
+from accounts.callers import Caller, Protocol
 from accounts.lookup import Credential, find_credentials
 from accounts.passwords import PasswordChecker
 from accounts.sasl import Authenticate
@@ -39,7 +40,8 @@ from mailstore.maildrop import (
 )
 from mailstore.rows import MailboxGoneError
 from pop3service.reading import ReadAhead, Reader, sound
-from pop3service.states import Code, Finish, ReadListing, ReadPiece, Refusal, Request
+from pop3service.sessions import Entry, Sessions
+from pop3service.states import Code, Ending, Finish, ReadListing, ReadPiece, Refusal, Request, Tally
 from pop3service.workers import are_dead
 
 logger = logging.getLogger(__name__)
@@ -70,6 +72,7 @@ class Keeper:
         self.worker = worker
         self.listings = Listings(REMEMBERED_MESSAGES)
         self.ahead = ReadAhead(bridge, self.start)
+        self.sessions = Sessions()
         #: Logins under way per mailbox, and the locks that are held by visits or being freed.
         self.opening: Counter[int] = Counter()
         self.held: set[Lock] = set()
@@ -78,8 +81,9 @@ class Keeper:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
 
-    def visit(self) -> "Visit":
-        return Visit(self)
+    def visit(self, address: str, tls: str) -> "Visit":
+        """The visit of a connection from this address, under this version of TLS, which may be none."""
+        return Visit(self, Caller(Protocol.POP3, address, tls))
 
     async def fits(self, credential: Credential | None, password: str, *, still_wanted: Callable[[], bool]) -> bool:
         """Whether the password opens the mailbox; for nobody and for a suspended one no, after as long a time.
@@ -178,10 +182,13 @@ class Listings:
 class Visit:
     """One connection's requests, and the lock it holds from the login to the end."""
 
-    __slots__ = ("_gone", "_keeper", "_opened", "_reader")
+    __slots__ = ("_caller", "_entry", "_gone", "_keeper", "_opened", "_reader")
 
-    def __init__(self, keeper: Keeper) -> None:
+    _entry: Entry  # the session's record, from the login on
+
+    def __init__(self, keeper: Keeper, caller: Caller) -> None:
         self._keeper = keeper
+        self._caller = caller
         self._opened: Opened | None = None
         self._reader: Reader | None = None  # from the listing on
         self._gone = False
@@ -190,12 +197,17 @@ class Visit:
         """The request's result where it is at hand, otherwise a future of it."""
         return _CARRIERS[type(request)](self, request)
 
-    def leave(self) -> None:
+    def encrypted(self, tls: str) -> None:
+        """TLS has begun, of this version."""
+        self._caller = Caller(self._caller.protocol, self._caller.address, tls)
+
+    def leave(self, ending: Ending, tally: Tally | None) -> None:
         """The connection has ended, at whatever moment. Frees the lock with nothing deleted unless QUIT has begun."""
         self._gone = True
         if self._reader is not None:
             self._reader.close()
         if (opened := self._take_opened()) is not None:
+            self._keeper.sessions.end(self._entry, ending, tally)
             self._keeper.release(opened)
 
     def _take_opened(self) -> Opened | None:
@@ -231,6 +243,7 @@ class Visit:
             keeper.release(opened)
             raise Refusal("the connection has gone")
         self._opened = opened
+        self._entry = keeper.sessions.begin(opened, self._caller, request.login)
         count("logins")
         return opened
 
@@ -297,16 +310,19 @@ class Visit:
         closing = CloseRequest(opened.mailbox_id, opened.lock, request.retrieved, request.deleted)
         try:
             if len(request.deleted) > MANY_DELETIONS:
-                sound((await keeper.bridge.run(close_maildrops, [closing]))[0])
+                closed = sound((await keeper.bridge.run(close_maildrops, [closing]))[0])
             else:
-                await keeper.bridge.gather(close_maildrops, closing)
+                closed = await keeper.bridge.gather(close_maildrops, closing)
         except LockLostError:
+            keeper.sessions.end(self._entry, Ending.FAILED, request.tally)
             keeper.held.discard(opened.lock)
             text = "this session had lost its mailbox to another one, nothing was deleted: log in again"
             raise Refusal(text, Code.SYS_TEMP) from None
         except Exception:
+            keeper.sessions.end(self._entry, Ending.FAILED, request.tally)
             keeper.release(opened)
             raise
+        keeper.sessions.end(self._entry, Ending.QUIT, request.tally, closed.messages)
         keeper.held.discard(opened.lock)
 
     def _open_maildrop(self) -> Opened:

@@ -189,12 +189,12 @@ def _of_each(transaction: Transaction, line: Callable[[int], str]) -> Iterator[b
 
 def retrieve(transaction: Transaction, listing: Listing, index: int) -> Reply:
     """RETR (RFC 1939, 5)."""
-    uid = listing.uids[index]
+    uid, octets = listing.uids[index], listing.octets[index]
     return transfer.Transfer(
         uid=uid,
         wire_octets=listing.wire_octets[index],
-        reply=b"+OK %d octets\r\n" % listing.octets[index],
-        finished=functools.partial(transaction.retrieved.add, uid),
+        reply=b"+OK %d octets\r\n" % octets,
+        finished=lambda _: transaction.sent(uid, octets),
     ).begin()
 
 
@@ -202,7 +202,11 @@ def top(transaction: Transaction, listing: Listing, index: int, count: int) -> R
     """TOP (RFC 1939, 7): the header, the empty line, `count` lines of the body or all it has."""
     cut = transfer.Top(header_octets=listing.header_octets[index], lines=count)
     return transfer.Transfer(
-        uid=listing.uids[index], wire_octets=listing.wire_octets[index], reply=b"+OK\r\n", cut=cut
+        uid=listing.uids[index],
+        wire_octets=listing.wire_octets[index],
+        reply=b"+OK\r\n",
+        cut=cut,
+        finished=transaction.sent_part,
     ).begin()
 
 
@@ -253,7 +257,7 @@ def quit_(state: Authorization | Transaction) -> Reply:
     deleted = [listing.uids[index] for index in sorted(state.deleted)] if listing else []
     return Step(
         state=Update(),
-        request=Finish(deleted, sorted(state.retrieved)),
+        request=Finish(deleted, sorted(state.retrieved), state.tally),
         then=lambda _: farewell,
         if_refused=IfRefused.END,
     )

@@ -24,6 +24,7 @@ from pop3service.states import (
     StartTls,
     State,
     Step,
+    Tally,
     Transaction,
 )
 
@@ -59,6 +60,7 @@ class Session:
         "commands",
         "request",
         "state",
+        "tally",
     )
 
     def __init__(self, channel: Channel) -> None:
@@ -67,6 +69,8 @@ class Session:
         self.request: Request | None = None
         #: Command lines so far.
         self.commands = 0
+        #: What was sent of the maildrop; None before the login.
+        self.tally: Tally | None = None
         self._then: Any = None
         self._if_refused = IfRefused.GO_ON
         self._input = b""
@@ -212,6 +216,8 @@ class Session:
             self._send(octets)
         if step.state is not None:
             self.state = step.state
+            if isinstance(step.state, Transaction):
+                self.tally = step.state.tally
         self.request, self._then, self._if_refused = step.request, step.then, step.if_refused
         self._more = step.more
         if isinstance(step.request, StartTls) or isinstance(step.state, Closed):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from pop3service.protocol import OUTPUT_HIGH, Session
-from pop3service.states import Code, Refusal, Request, StartTls
+from pop3service.states import Code, Ending, Refusal, Request, StartTls, Tally
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +40,20 @@ class Work(Protocol):
     def carry_out(self, request: Request) -> Any:
         """The result, or a future of it; a Refusal may be raised."""
 
-    def leave(self) -> None:
-        """The session is over, or its connection gone; may be called again."""
+    def encrypted(self, tls: str) -> None:
+        """The connection is encrypted from now on, by this version of TLS."""
+
+    def leave(self, ending: Ending, tally: Tally | None) -> None:
+        """The session is over, or its connection gone; `tally` is what it sent. May be called again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """Who comes: the client's address, and whether the connection began with TLS."""
+    """Who comes: the client's address, whether the connection began with TLS, and the version of that."""
 
     host: str
     encrypted: bool
+    tls: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class Connections:
         """Say that the server ends; who does not take it in so many seconds is dropped, but for those in UPDATE."""
         self.draining = True
         for connection in list(self.open):
-            connection.end(SHUTDOWN)
+            connection.end(SHUTDOWN, Ending.SERVER)
         await self._wait_until_none_is_open(seconds)
         for connection in list(self.open):
             if connection.ended:
@@ -135,6 +139,7 @@ class Connection(asyncio.Protocol):
         "_due",
         "_early",
         "_encrypted",
+        "_ending",
         "_eof",
         "_handshaking",
         "_lost",
@@ -167,6 +172,7 @@ class Connection(asyncio.Protocol):
         self._lost = True
         self._sent = 0  # octets that the transport was given
         self._mark = (0, 0)
+        self._ending: Ending | None = None  # where we end the session
         self._began = self._since = 0.0
 
     # --- What asyncio calls ---
@@ -179,7 +185,7 @@ class Connection(asyncio.Protocol):
         if server.draining or len(server.open) >= server.limits.max_connections:
             self._turn_away()
             return
-        self._session, self._work = server.welcome(Arrival(self._client, self._encrypted))
+        self._session, self._work = server.welcome(Arrival(self._client, self._encrypted, self._tls_version()))
         self._lost = False
         self._began = self._since = server.loop.time()
         server.open.add(self)
@@ -203,7 +209,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._lost:
             self._lost = True
-            self._work.leave()
+            self._work.leave(self._ending or Ending.DROPPED, self._session.tally)
             self._server.lost(self)
 
     def pause_writing(self) -> None:
@@ -216,8 +222,9 @@ class Connection(asyncio.Protocol):
 
     # --- What the server calls ---
 
-    def end(self, text: str) -> None:
+    def end(self, text: str, ending: Ending) -> None:
         """End the session from our side; it may have to wait for an UPDATE that has begun."""
+        self._ending = self._ending or ending
         self._session.end(text)
         self._turn()
 
@@ -239,6 +246,7 @@ class Connection(asyncio.Protocol):
         if not self._session.logged_in:
             late = late or (now - self._began > limits.login_seconds and not self._working)
         if late:
+            self._ending = self._ending or Ending.TIMED_OUT
             self._transport.abort()
 
     # --- Inside ---
@@ -261,7 +269,8 @@ class Connection(asyncio.Protocol):
             if output := session.output():
                 sent += self._write(output)
             if session.closed:
-                self._work.leave()  # not when the client has taken the last words, which may be never
+                # Not when the client has taken the last words, which may be never.
+                self._work.leave(self._ending or Ending.BROKEN_OFF, session.tally)
                 self._transport.close()
                 return
             if self._choked or self._working:
@@ -368,6 +377,7 @@ class Connection(asyncio.Protocol):
             self.connection_lost(error)  # the transport is the handshake's by now and does not tell us
             raise Refusal("the TLS handshake failed") from None
         self._take_transport(upgraded)
+        self._work.encrypted(self._tls_version())
         self._reading = True
 
     def _tls_started(self, outcome: "asyncio.Future[None]") -> None:
@@ -376,6 +386,11 @@ class Connection(asyncio.Protocol):
         early, self._early = self._early, b""
         if early:
             self.data_received(early)
+
+    def _tls_version(self) -> str:
+        """Such as TLSv1.3; empty without TLS."""
+        found = self._transport.get_extra_info("ssl_object") if self._encrypted else None
+        return str(found.version() or "") if found is not None else ""
 
     def _take_transport(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type

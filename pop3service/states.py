@@ -31,6 +31,20 @@ class Refusal(Exception):
         self.ends = ends
 
 
+class Ending(enum.StrEnum):
+    """How a session ended that was logged in."""
+
+    QUIT = "quit"
+    #: QUIT could not be carried out, so nothing was deleted.
+    FAILED = "failed"
+    DROPPED = "dropped"
+    TIMED_OUT = "timed-out"
+    SERVER = "server"
+    ADMIN = "admin"
+    #: After an error that the session could not go on with, or too many of the client's.
+    BROKEN_OFF = "broken-off"
+
+
 # --- What the maildrop's keeper answers ----------------------------------------------------------------------
 
 
@@ -92,12 +106,22 @@ class ReadPiece:
     wire_octets: int
 
 
+class Tally:
+    """What a session has sent: whole messages by RETR, with the octets that LIST says, and parts by TOP, as sent."""
+
+    __slots__ = ("retrieved", "retrieved_octets", "topped", "topped_octets")
+
+    def __init__(self) -> None:
+        self.retrieved = self.retrieved_octets = self.topped = self.topped_octets = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """Enter UPDATE: remove the deleted, note the retrieved, free the lock; answered with None once it is done."""
 
     deleted: Sequence[int]
     retrieved: Sequence[int]
+    tally: Tally = field(default_factory=Tally, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +192,9 @@ class Negotiation:
 class Transaction:
     """Logged in, with a maildrop (RFC 1939, 5)."""
 
-    __slots__ = ("channel", "count", "deleted", "deleted_octets", "listing", "octets", "retrieved", "uidvalidity")
+    __slots__ = (
+        "channel", "count", "deleted", "deleted_octets", "listing", "octets", "retrieved", "tally", "uidvalidity",
+    )  # fmt: skip
 
     def __init__(self, channel: Channel, opened: Opened) -> None:
         self.channel = channel
@@ -181,10 +207,22 @@ class Transaction:
         self.deleted_octets = 0
         #: uids of the messages that were sent whole.
         self.retrieved: set[int] = set()
+        self.tally = Tally()
 
     def size(self) -> tuple[int, int]:
         """How many messages are not marked as deleted, and their octets."""
         return self.count - len(self.deleted), self.octets - self.deleted_octets
+
+    def sent(self, uid: int, octets: int) -> None:
+        """RETR has handed out the last octet of a message, which has so many by LIST."""
+        self.retrieved.add(uid)
+        self.tally.retrieved += 1
+        self.tally.retrieved_octets += octets
+
+    def sent_part(self, octets: int) -> None:
+        """TOP has handed out the last of so many octets."""
+        self.tally.topped += 1
+        self.tally.topped_octets += octets
 
 
 class Update:

@@ -35,9 +35,9 @@ class Top:
 
 
 class Transfer:
-    """One reply with a message in it. `finished` is called when the last octet has been handed out."""
+    """One reply with a message in it. `finished` gets the number of octets when the last has been handed out."""
 
-    __slots__ = ("_cut", "_finished", "_left", "_piece", "_reply", "_uid", "_wire_octets")
+    __slots__ = ("_cut", "_finished", "_left", "_piece", "_reply", "_sent", "_uid", "_wire_octets")
 
     def __init__(
         self,
@@ -46,12 +46,12 @@ class Transfer:
         wire_octets: int,
         reply: bytes,
         cut: Callable[[bytes], tuple[bytes, bool]] | None = None,
-        finished: Callable[[], None] | None = None,
+        finished: Callable[[int], None],
     ) -> None:
         self._uid = uid
         self._wire_octets = self._left = wire_octets
         self._reply = reply
-        self._piece = 0
+        self._piece = self._sent = 0
         self._cut = cut
         self._finished = finished
 
@@ -68,10 +68,10 @@ class Transfer:
         if not piece or self._left < 0:
             raise Refusal("this message cannot be read now, try again later", Code.SYS_TEMP)
         octets, enough = self._cut(piece) if self._cut else (piece, False)
+        self._sent += len(octets)
         reply, self._reply = self._reply, b""
         self._piece += 1
         if self._left and not enough:
             return self._ask((reply, octets), IfRefused.ABORT)
-        if self._finished:
-            self._finished()
+        self._finished(self._sent)
         return Step((reply, octets, TERMINATOR))

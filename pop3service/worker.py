@@ -17,7 +17,7 @@ from accounts import activity
 from accounts.passwords import PasswordChecker
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
-from pop3service import workers
+from pop3service import sessions, workers
 from pop3service.access import Keeper, Visit
 from pop3service.protocol import Session
 from pop3service.server import Arrival, Connections, Limits
@@ -43,9 +43,12 @@ class Pop3Worker(ServerWorker):
             limits=Limits(settings.POP3_IDLE_SECONDS, settings.POP3_LOGIN_SECONDS, settings.POP3_MAX_CONNECTIONS),
             tls=self.tls,
         )
+        self._flushing = asyncio.Lock()
         self._chores = [
             asyncio.create_task(self._repeat(workers.BEAT_SECONDS, functools.partial(workers.beat, **self._row))),
             asyncio.create_task(self._repeat(FLUSH_SECONDS, activity.flush)),
+            asyncio.create_task(self._repeat(sessions.PRUNE_SECONDS, sessions.prune)),
+            asyncio.create_task(self._write_sessions()),
         ]
 
     def connected(self, bind: Bind) -> asyncio.Protocol:
@@ -59,6 +62,7 @@ class Pop3Worker(ServerWorker):
         await self._keeper.close()
         for chore in self._chores:
             chore.cancel()
+        await self._flush_sessions(everything=True)
         await self._do(activity.flush)
         await self._do(functools.partial(workers.retire, worker=self._row["worker"]))
         await self._bridge.close()
@@ -67,6 +71,19 @@ class Pop3Worker(ServerWorker):
         while True:
             await asyncio.sleep(seconds)
             await self._do(chore)
+
+    async def _write_sessions(self) -> None:
+        while True:
+            await asyncio.sleep(sessions.FLUSH_SECONDS)
+            # Cancelled between a statement and its answer a batch would be written twice.
+            await asyncio.shield(asyncio.ensure_future(self._flush_sessions()))
+
+    async def _flush_sessions(self, *, everything: bool = False) -> None:
+        async with self._flushing:
+            try:
+                await self._keeper.sessions.flush(self._bridge, everything=everything)
+            except Exception:
+                logger.exception("writing the records of sessions failed, the next turn tries again")
 
     async def _do(self, chore: Callable[[], Any]) -> None:
         """A chore in the database; an error is logged. The next turn tries anew, and a row left over goes stale."""
@@ -92,7 +109,7 @@ class Reception:
             starttls=self._starttls,
             plaintext=self._trusts(arrival.host),
         )
-        return Session(channel), self._keeper.visit()
+        return Session(channel), self._keeper.visit(arrival.host, arrival.tls)
 
     def _is_listed(self, host: str) -> bool:
         """Whether a password may cross an unencrypted connection from this address (promise 6)."""

@@ -32,6 +32,8 @@ def test_the_defaults_are_in_order() -> None:
         ("PLAINTEXT_NETWORKS", ["0.0.0.0/0"], "mailplatform.W001"),
         ("LOGIN_RECORD_DAYS", 0, "mailplatform.E001"),
         ("LOGIN_RECORDS_MAX", 0, "mailplatform.E001"),
+        ("SESSION_RECORD_DAYS", 0, "mailplatform.E001"),
+        ("SESSION_RECORDS_MAX", 0, "mailplatform.E001"),
         ("SCRAM_MECHANISMS", ["SCRAM-SHA-1", "SCRAM-SHA-256-PLUS"], "mailplatform.E006"),
         ("SCRAM_ITERATIONS", 4095, "mailplatform.E007"),
         ("SCRAM_ITERATIONS", 10_000_000, "mailplatform.E007"),

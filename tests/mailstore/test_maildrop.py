@@ -24,7 +24,7 @@ from mailstore.maildrop import (
     read_pieces,
 )
 from mailstore.models import PIECE_OCTETS, Maildrop, Message
-from mailstore.rows import MailboxGoneError, live_messages
+from mailstore.rows import MailboxGoneError, live_messages, shelved_messages
 from mailstore.shelf import restore
 from tests.mailstore.mailboxes import assert_counters_fit, fill, make_mailbox, stored
 
@@ -170,7 +170,9 @@ class TestClose:
         assert close_maildrops([request]) == [Closed(messages=2, octets=7 + 8)]
         assert [message.uid for message in live_messages(mailbox.id).order_by("uid")] == [1, 3]
         read = Message.objects.filter(mailbox_id=mailbox.id, retrieved_at__isnull=False).order_by("uid")
-        assert [message.uid for message in read] == [1, 2]
+        assert [(message.uid, message.retrieved_serial) for message in read] == [(1, 1), (2, 1)]
+        gone = shelved_messages(mailbox.id).order_by("uid").values_list("uid", "retrieved_serial", "deleted_serial")
+        assert list(gone) == [(2, 1, 1), (4, None, 1)]
         assert_counters_fit(mailbox.id)
         assert opened(mailbox).version == session.version + 1
 

@@ -26,7 +26,7 @@ from pop3service import workers
 from pop3service.access import Keeper
 from pop3service.protocol import Session
 from pop3service.server import Arrival, Connections, Limits, Work
-from pop3service.states import Channel, Finish, Refusal, Request
+from pop3service.states import Channel, Ending, Finish, Refusal, Request, Tally
 from pop3service.worker import Reception
 from tests.pop3service.memory import LOGIN, PASSWORD, MemoryMaildrop
 
@@ -98,7 +98,9 @@ class MemoryWork:
     maildrop: MemoryMaildrop
     slow: tuple[type[Any], ...] = ()
     waiting: "list[tuple[Request, asyncio.Future[Any]]]" = field(default_factory=list)
-    left: bool = False
+    left: Ending | None = None
+    tally: Tally | None = None
+    tls: str = ""
 
     def carry_out(self, request: Request) -> Any:
         if isinstance(request, self.slow):
@@ -118,8 +120,11 @@ class MemoryWork:
         except OSError as error:
             future.set_exception(error)
 
-    def leave(self) -> None:
-        self.left = True
+    def encrypted(self, tls: str) -> None:
+        self.tls = tls
+
+    def leave(self, ending: Ending, tally: Tally | None) -> None:
+        self.left, self.tally = self.left or ending, tally
 
 
 class Served:

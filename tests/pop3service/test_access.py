@@ -19,7 +19,7 @@ from mailstore.models import Maildrop, Message
 from mailstore.rows import MailboxGoneError, live_messages
 from pop3service import access
 from pop3service.access import Listings
-from pop3service.states import ReadListing, ReadPiece, Refusal
+from pop3service.states import Ending, ReadListing, ReadPiece, Refusal
 from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.mailboxes import JULES, WRONG, Gate, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
@@ -283,10 +283,10 @@ class TestVisit:
 
     def test_requests_after_the_end_are_refused(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
         served = serve_mailboxes()
-        visit = served.keeper.visit()
+        visit = served.keeper.visit("192.0.2.7", "")
         with pytest.raises(Refusal, match="over"):
             served.thread.call(visit.carry_out, ReadListing())
         with pytest.raises(Refusal, match="over"):
             served.thread.call(visit.carry_out, ReadPiece(1, 0, 100))
-        served.thread.call(visit.leave)
-        served.thread.call(visit.leave)
+        served.thread.call(visit.leave, Ending.DROPPED, None)
+        served.thread.call(visit.leave, Ending.DROPPED, None)

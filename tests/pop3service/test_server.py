@@ -56,7 +56,7 @@ class TestArrival:
             encrypted.greet()
         assert sorted(served.arrivals, key=lambda arrival: arrival.encrypted) == [
             Arrival("127.0.0.1", encrypted=False),
-            Arrival("127.0.0.1", encrypted=True),
+            Arrival("127.0.0.1", encrypted=True, tls="TLSv1.3"),
         ]
 
 

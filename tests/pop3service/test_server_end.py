@@ -8,7 +8,7 @@ import pytest
 from accounts.sasl import Authenticate
 from pop3service import server
 from pop3service.protocol import MAX_REFUSALS
-from pop3service.states import Finish, ReadPiece
+from pop3service.states import Ending, Finish, ReadPiece
 from tests.pop3service.memory import message
 from tests.pop3service.serving import MemoryServed, Tls, wait_until
 
@@ -42,7 +42,7 @@ class TestEnd:
         with served.connect() as client:
             client.greet()
             client.send(said)
-        wait_until(lambda: served.works != [] and served.work.left)
+        wait_until(lambda: served.works != [] and served.work.left is Ending.DROPPED)
         assert served.open() == 0
         assert served.finished is None
 
@@ -75,7 +75,9 @@ class TestEnd:
             wait_until(lambda: served.works != [] and served.work.waiting != [])
             served.thread.call(served.work.answer)
             assert client.hear_all().endswith(b"\r\n.\r\n")
-        wait_until(lambda: served.work.left)
+        wait_until(lambda: served.work.left is not None)
+        tally = served.work.tally
+        assert (tally.retrieved, tally.retrieved_octets, tally.topped) == (1, 100, 0)
         assert served.finished is None
 
     def test_the_end_of_tls_is_the_end_of_the_connection(
@@ -105,7 +107,7 @@ class TestEnd:
             wait_until(lambda: served.work.left)
             assert client.hear_all().count(b"-ERR") == MAX_REFUSALS
         wait_until(lambda: served.open() == 0)
-        assert served.work.left
+        assert served.work.left is Ending.BROKEN_OFF
 
 
 class TestShutdown:
@@ -121,7 +123,7 @@ class TestShutdown:
             draining = served.thread.start(served.connections.drain())
             assert [client.hear_all() for client in (new, old, encrypted)] == [SHUTDOWN] * 3
         draining.result(1)
-        assert all(work.left for work in served.works)
+        assert [work.left for work in served.works] == [Ending.SERVER] * 3
         assert [work.maildrop.finished for work in served.works] == [None, None, None]
 
     def test_a_new_connection_is_told_too(self, serve: Serve) -> None:

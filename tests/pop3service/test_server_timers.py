@@ -7,7 +7,7 @@ import pytest
 from accounts.sasl import Authenticate
 from pop3service import server
 from pop3service.server import Limits
-from pop3service.states import Finish
+from pop3service.states import Ending, Finish
 from tests.pop3service.memory import message
 from tests.pop3service.serving import MemoryServed, Tls, wait_until
 
@@ -48,7 +48,7 @@ class TestTimers:
             client.log_in()
             client.say("DELE 1")
             assert client.closed()
-        wait_until(lambda: served.work.left)
+        wait_until(lambda: served.work.left is Ending.TIMED_OUT)
         assert served.finished is None
 
     def test_half_a_command_is_no_activity(self, serve: Serve) -> None:

@@ -17,15 +17,20 @@ def send(raw: bytes, *, size: int, lines: int | None = None) -> tuple[list[bytes
     """What goes out, one element for each step, and what was asked for."""
     encoded = encode(raw)
     cut = None if lines is None else Top(header_octets=encoded.header_octets, lines=lines)
-    pieces = list(chunks(encoded.wire, size))
-    step: Step = Transfer(uid=7, wire_octets=len(encoded.wire), reply=b"+OK\r\n", cut=cut).begin()
+    pieces, sent = list(chunks(encoded.wire, size)), []
+    step: Step = Transfer(uid=7, wire_octets=len(encoded.wire), reply=b"+OK\r\n", cut=cut, finished=sent.append).begin()
     output, requests = [b"".join(step.output)], []
     while step.request is not None:
         assert isinstance(step.request, ReadPiece)
         requests.append(step.request)
         step = step.then(pieces[step.request.piece])
         output.append(b"".join(step.output))
+    assert sent == [len(b"".join(output)) - len(b"+OK\r\n" + TERMINATOR)]
     return output, requests
+
+
+def ignore(octets: int) -> None:
+    """What is finished is not looked at."""
 
 
 def top(wire: bytes, lines: int) -> bytes:
@@ -59,25 +64,25 @@ class TestTransfer:
         assert len(output[-1]) > len(TERMINATOR)
 
     def test_nothing_is_said_before_the_first_piece_is_there(self) -> None:
-        step = Transfer(uid=7, wire_octets=10, reply=b"+OK\r\n").begin()
+        step = Transfer(uid=7, wire_octets=10, reply=b"+OK\r\n", finished=ignore).begin()
         assert (list(step.output), step.if_refused) == ([], IfRefused.GO_ON)
         after = step.then(b"12345")
         assert (b"".join(after.output), after.if_refused) == (b"+OK\r\n12345", IfRefused.ABORT)
 
     @pytest.mark.parametrize("piece", [b"", b"12345678901"])
     def test_a_piece_that_cannot_be_right_is_our_error(self, piece: bytes) -> None:
-        step = Transfer(uid=7, wire_octets=10, reply=b"+OK\r\n").begin()
+        step = Transfer(uid=7, wire_octets=10, reply=b"+OK\r\n", finished=ignore).begin()
         with pytest.raises(Refusal) as refused:
             step.then(piece)
         assert refused.value.code is Code.SYS_TEMP
 
     def test_what_is_finished_is_called_once_and_only_at_the_end(self) -> None:
-        finished: list[bool] = []
-        step = Transfer(uid=7, wire_octets=4, reply=b"", finished=lambda: finished.append(True)).begin()
+        finished: list[int] = []
+        step = Transfer(uid=7, wire_octets=4, reply=b"", finished=finished.append).begin()
         step = step.then(b"12")
         assert finished == []
         step.then(b"\r\n")
-        assert finished == [True]
+        assert finished == [4]
 
 
 class TestTop:

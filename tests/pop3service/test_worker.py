@@ -197,7 +197,7 @@ class TestReception:
     )
     def test_whose_network_is_listed(self, settings: Settings, networks: list[str], host: str, trusted: bool) -> None:
         settings.PLAINTEXT_NETWORKS = networks
-        reception = Reception(SimpleNamespace(visit=object), starttls=False)
+        reception = Reception(SimpleNamespace(visit=lambda address, tls: None), starttls=False)
         session, _ = reception(Arrival(host, encrypted=False))
         assert session.state.channel.plaintext is trusted
 
@@ -205,7 +205,7 @@ class TestReception:
     def test_the_channel_is_what_arrived(self, settings: Settings, encrypted: bool) -> None:
         settings.MAIL_HOSTNAME = "mail.maison.mrs"
         visit = object()
-        reception = Reception(SimpleNamespace(visit=lambda: visit), starttls=True)
+        reception = Reception(SimpleNamespace(visit=lambda address, tls: visit), starttls=True)
         session, work = reception(Arrival("127.0.0.1", encrypted))
         channel = session.state.channel
         assert (channel.hostname, channel.encrypted, channel.starttls) == ("mail.maison.mrs", encrypted, True)
