@@ -35,7 +35,7 @@ class FoundMailbox:
 
 
 #: The columns of a FoundMailbox.
-_COLUMNS = ("id", "address", "quota_octets", "quota_messages", "is_active")
+COLUMNS = ("id", "address", "quota_octets", "quota_messages", "is_active")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class ScramSecret:
 def find_mailboxes(addresses: Sequence[str]) -> list[FoundMailbox | None]:
     """The mailbox of each address, in any case; None where there is none."""
     wanted = [address.lower() for address in addresses]
-    rows = Mailbox.objects.filter(address__in=set(wanted)).values_list(*_COLUMNS)
+    rows = Mailbox.objects.filter(address__in=set(wanted)).values_list(*COLUMNS)
     found = {row[1]: FoundMailbox(*row) for row in rows}
     return [found.get(address) for address in wanted]
 
@@ -86,7 +86,7 @@ def find_postmaster() -> FoundMailbox | None:
         Q(local_part="postmaster", domain__is_default=True),
         Q(user__is_superuser=True, user__is_active=True),
     ):
-        row = active.filter(who).values_list(*_COLUMNS).first()
+        row = active.filter(who).values_list(*COLUMNS).first()
         if row is not None:
             return FoundMailbox(*row)
     return None

@@ -9,12 +9,15 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
+from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.addresses import normal_address, validate_domain_name, validate_local_part
+from accounts.aliases import WILDCARD, normal_targets, validate_targets
+from accounts.aliases import Alias as Alias
 from accounts.networks import validate_network
 from accounts.passwords import prepare_password
 from accounts.scram import belong_to, make_verifiers
@@ -175,6 +178,15 @@ class Mailbox(Policies):
         verbose_name=_("delegates"),
         help_text=_("Users who may open this mailbox with their own password, by naming it at the login."),
     )
+    forward_to = models.TextField(
+        _("forward to"),
+        blank=True,
+        validators=[validate_targets],
+        help_text=_("Addresses that mail is sent on to, one a line, here or elsewhere."),
+    )
+    keep_copy = models.BooleanField(
+        _("keep a copy"), default=True, help_text=_("Mail that is forwarded stays in the mailbox too.")
+    )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
 
     class Meta:
@@ -193,8 +205,13 @@ class Mailbox(Policies):
     def clean(self) -> None:
         super().clean()
         self.local_part = self.local_part.lower()
+        self.forward_to = normal_targets(self.forward_to)
+        if WILDCARD in self.forward_to:
+            raise ValidationError({"forward_to": _("A mailbox has no * that the one here could stand for.")})
         if self.domain_id:
             self.address = normal_address(self.local_part, self.domain.name)
+        if Alias.objects.filter(address=self.address).exists():
+            raise ValidationError({"local_part": _("There is an alias of this address.")})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.local_part = self.local_part.lower()

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Domain, Mailbox, User, default_quota_messages, default_quota_octets
+from accounts.models import Alias, Domain, Mailbox, User, default_quota_messages, default_quota_octets
+from accounts.routing import Changed, DeadEnd, loop_of
 
 
 @transaction.atomic
@@ -63,9 +66,61 @@ def create_account(*, username: str, password: str, domains: Sequence[Domain] = 
     return user
 
 
+@transaction.atomic
+def create_alias(
+    *, domain: Domain, local_part: str, targets: str, may_send: bool = True, is_active: bool = True, note: str = ""
+) -> Alias:
+    """Have mail for an address go to others (accounts.aliases). Raises ValidationError, also for a loop."""
+    alias = Alias(
+        domain=domain, local_part=local_part, targets=targets, may_send=may_send, is_active=is_active, note=note
+    )
+    save_alias(alias=alias)
+    return alias
+
+
+@transaction.atomic
+def save_alias(*, alias: Alias) -> None:
+    """Store an alias, new or changed. Raises ValidationError, also where it would lead round in a loop."""
+    alias.full_clean()
+    check_alias(alias)
+    alias.save()
+
+
+@transaction.atomic
+def set_forwarding(*, mailbox: Mailbox, forward_to: str, keep_copy: bool = True) -> None:
+    """Have a mailbox's mail sent on, or no longer ("").  Raises ValidationError, also for what goes in a loop."""
+    mailbox.forward_to, mailbox.keep_copy = forward_to, keep_copy
+    mailbox.full_clean()
+    check_forwarding(mailbox)
+    mailbox.save(update_fields=["forward_to", "keep_copy"])
+
+
+def check_alias(alias: Alias) -> None:
+    """Raise ValidationError where mail for this alias, saved as it is, would go in a loop."""
+    alias.normalise()
+    _refuse_loop("targets", loop_of(alias.address, Changed(alias=alias)) if alias.is_active else None)
+
+
+def check_forwarding(mailbox: Mailbox) -> None:
+    """Raise ValidationError where mail for this mailbox, saved as it is, would go in a loop."""
+    _refuse_loop("forward_to", loop_of(mailbox.address, Changed(mailbox=mailbox)) if mailbox.forward_to else None)
+
+
+def _refuse_loop(field: str, found: DeadEnd | None) -> None:
+    if found is DeadEnd.LOOP:
+        raise ValidationError({field: _("Mail would go in a loop: one of these addresses leads back to this one.")})
+    if found is DeadEnd.TOO_FAR:
+        raise ValidationError({field: _("These addresses lead on too far, or to too many others.")})
+
+
 def set_active(*, mailboxes: QuerySet[Mailbox], active: bool) -> int:
     """Activate or suspend mailboxes; answers how many were changed."""
     return mailboxes.exclude(is_active=active).update(is_active=active)
+
+
+def set_aliases_active(*, aliases: QuerySet[Alias], active: bool) -> int:
+    """Activate or deactivate aliases; answers how many were changed. A loop that comes about is refused in use."""
+    return aliases.exclude(is_active=active).update(is_active=active)
 
 
 def set_password(*, user: User, password: str) -> None:

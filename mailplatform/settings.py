@@ -52,6 +52,8 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 MAIL_HOSTNAME = env.str("MAIL_HOSTNAME", socket.getfqdn())
 #: Largest message accepted over SMTP and LMTP, in octets (RFC 1870).
 MAIL_MAX_OCTETS = env.int("MAIL_MAX_OCTETS", 50 * 1024 * 1024)
+#: What follows it in a local part is a detail of the owner's own: jules+shop is jules. Empty: nothing is.
+MAIL_RECIPIENT_DELIMITER = env.str("MAIL_RECIPIENT_DELIMITER", "+")
 #: Quotas of a new mailbox: octets and messages; 0 is no limit.
 MAIL_DEFAULT_QUOTA_OCTETS = env.int("MAIL_DEFAULT_QUOTA_OCTETS", 0)
 MAIL_DEFAULT_QUOTA_MESSAGES = env.int("MAIL_DEFAULT_QUOTA_MESSAGES", 0)

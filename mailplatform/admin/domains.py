@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.widgets import UnfoldBooleanSwitchWidget
 
 from accounts import services
-from accounts.models import Domain, Mailbox
+from accounts.models import Alias, Domain, Mailbox
 from mailplatform.admin.deletion import Preview
 from mailplatform.admin.display import badge, moment_cell
 from mailplatform.admin.lists import ListAdmin
@@ -92,10 +92,16 @@ class DomainAdmin(ListAdmin):
             services.set_default_domain(domain=obj)
 
     def get_deleted_objects(self, objs: Iterable[Domain], request: HttpRequest) -> Preview:
-        """A domain with mailboxes stays, and so does the default while there is another."""
+        """A domain with mailboxes or aliases stays, and so does the default while there is another."""
         domains = list(objs)
         counted = Domain.objects.filter(pk__in=[d.pk for d in domains]).annotate(number=Count("mailboxes"))
+        aliases = Alias.objects.filter(domain__in=domains).order_by().values_list("domain__name")
         protected = [
+            ngettext("%(domain)s has %(number)d alias", "%(domain)s has %(number)d aliases", number)
+            % {"domain": name, "number": number}
+            for name, number in aliases.annotate(number=Count("pk"))
+        ]
+        protected += [
             ngettext("%(domain)s has %(number)d mailbox", "%(domain)s has %(number)d mailboxes", domain.number)
             % {"domain": domain, "number": domain.number}
             for domain in counted

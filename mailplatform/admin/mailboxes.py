@@ -14,6 +14,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
+from django.forms.models import construct_instance
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path, reverse
@@ -87,7 +88,25 @@ class MailboxForm(forms.ModelForm):
 
     class Meta:
         model = Mailbox
-        fields = ["user", "domain", "local_part", "quota_octets", "quota_messages", "is_active"]
+        fields = [
+            "user",
+            "domain",
+            "local_part",
+            "quota_octets",
+            "quota_messages",
+            "is_active",
+            "forward_to",
+            "keep_copy",
+        ]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        if not self.errors:
+            # _post_clean brings the form's values into the instance after this; a loop is looked for with them here.
+            mailbox = construct_instance(self, self.instance, ["domain", "local_part", "forward_to", "keep_copy"])
+            mailbox.clean()
+            services.check_forwarding(mailbox)
+        return cleaned
 
 
 @admin.register(Mailbox)
@@ -111,6 +130,7 @@ class MailboxAdmin(ListAdmin):
     fieldsets = (
         (None, {"fields": (("local_part", "domain"), "user", "is_active")}),
         (gettext_lazy("Quota"), {"fields": (("quota_octets", "quota_messages"),)}),
+        (gettext_lazy("Forwarding"), {"fields": ("forward_to", "keep_copy")}),
         (
             gettext_lazy("What is stored"),
             {"fields": (("message_count", "size"), ("quota", "state_of"), ("last_login", "created"))},

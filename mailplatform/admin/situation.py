@@ -4,7 +4,7 @@ Each comes from the row that decides the matter itself, so that none says more t
 for a bounded number of rows, whatever the mailbox holds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,11 +12,14 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from accounts.aliases import targets_of
 from accounts.lookup import find_credentials
 from accounts.models import Mailbox
+from accounts.routing import find_aliases_to
 from mailplatform.admin.display import held_by, maildrop_of, moment, used_percent
 from mailplatform.admin.octets import messages_and_size
 from mailstore.browse import SHELVED_COUNTED, Overview, overview
@@ -45,6 +48,7 @@ def facts_about(mailbox: Any, request: HttpRequest) -> list[Fact]:
         *_access(mailbox, request),
         _login(mailbox, names, request),
         _mail(mailbox, found),
+        *_routing(mailbox, request),
         *_shelf(mailbox, found),
     ]
     if by_address is not None and (days := by_address.policy.expire_days):
@@ -105,6 +109,26 @@ def _mail(mailbox: Mailbox, found: Overview) -> Fact:
         return Fact("plain", "inbox", _("No mail has ever come."))
     newest = _("The newest came %(time)s.") % {"time": moment(found.received_at)}
     return Fact("good", "inbox", f"{held} {newest}")
+
+
+def _routing(mailbox: Mailbox, request: HttpRequest) -> Iterator[Fact]:
+    """Where its mail goes on to, and the aliases that lead here."""
+    if targets := targets_of(mailbox.forward_to):
+        text = _("Mail is forwarded to %(addresses)s; a copy is kept.")
+        if not mailbox.keep_copy:
+            text = _("Mail is forwarded to %(addresses)s; no copy is kept.")
+        yield Fact("plain", "forward_to_inbox", text % {"addresses": _some(targets)})
+    if aliases := find_aliases_to(mailbox.address):
+        text = _("Mail for %(addresses)s comes here too.")
+        may_see = request.user.has_perm("accounts.view_alias")
+        listed = f"{reverse('admin:accounts_alias_changelist')}?{urlencode({'q': mailbox.address})}"
+        named = _some([alias.address for alias in aliases])
+        yield Fact("plain", "alt_route", text % {"addresses": named}, listed if may_see else "", _("Open the aliases"))
+
+
+def _some(addresses: Sequence[str]) -> str:
+    more = [_("%(number)d more") % {"number": len(addresses) - 3}] if len(addresses) > 3 else []
+    return ", ".join([*addresses[:3], *more])
 
 
 def _shelf(mailbox: Mailbox, found: Overview) -> Iterator[Fact]:

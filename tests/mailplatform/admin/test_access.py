@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 
 from accounts.models import Domain, Mailbox, User
+from accounts.services import create_alias
 from tests.mailplatform.admin.people import browser_of, make_mailbox, staff
 from tests.mailstore.mailboxes import fill
 
@@ -55,6 +56,7 @@ def addresses(domain: Domain) -> dict[str, str]:
     entry = LogEntry.objects.create(user=mailbox.user, action_flag=2, object_repr="x")
     keys = {
         "domain": domain.pk,
+        "alias": create_alias(domain=domain, local_part="info", targets="anna@maison.mrs").pk,
         "mailbox": mailbox.pk,
         "user": mailbox.user_id,
         "group": group.pk,

@@ -1,0 +1,255 @@
+"""Whom mail for an address goes to: mailboxes here, and addresses elsewhere. Read only; made for `bridge.gather`.
+
+An address leads to, in this order: its mailbox, its alias, the same without its +detail, the alias with a wildcard
+that says most (`*` alone is the catch-all), and for postmaster, who is known everywhere, whoever find_postmaster says.
+Aliases and mailboxes that forward lead on, some levels deep. All addresses that are asked for together go up the
+levels together: a few statements for each level, and one where all are plain mailboxes.
+"""
+
+import enum
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from django.conf import settings
+
+from accounts.addresses import normal_address
+from accounts.aliases import WILDCARD, Alias, best_pattern, targets_of, what_it_stands_for
+from accounts.lookup import COLUMNS, FoundMailbox, find_postmaster
+from accounts.models import Domain, Mailbox
+
+#: Levels of aliases that lead to aliases, and addresses that one may lead to in the end.
+MAX_LEVELS = 10
+MAX_ENDS = 2000
+#: Aliases to one address that a page shows.
+MOST_ALIASES = 100
+#: Addresses that are looked at for those that are asked for together.
+MAX_STEPS = 10_000
+
+
+class DeadEnd(enum.Enum):
+    """Why an address leads to nobody."""
+
+    UNKNOWN = "unknown"
+    NOT_HERE = "not here"
+    SUSPENDED = "suspended"
+    LOOP = "loop"
+    TOO_FAR = "too far"
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """An address elsewhere that mail is sent on to, and the domain here in whose name that is done."""
+
+    address: str
+    domain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where an address leads, each end once; there is one at least. `direct`: it is the one mailbox's own."""
+
+    mailboxes: tuple[FoundMailbox, ...] = ()
+    forwards: tuple[Forward, ...] = ()
+    direct: bool = False
+
+
+@dataclass(slots=True)
+class Changed:
+    """A row that is looked at as if it were saved already, in place of the one that is."""
+
+    alias: Alias | None = None
+    mailbox: Mailbox | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one address is, and which addresses it leads on to."""
+
+    end: FoundMailbox | DeadEnd | None = None
+    targets: tuple[str, ...] = ()
+    domain: str = ""
+
+
+def find_routes(addresses: Sequence[str], changed: Changed | None = None) -> list[Route | DeadEnd]:
+    """Where each address leads. One that is not of a domain here is a dead end: nobody asked to send it on.
+
+    `postmaster@` is the postmaster of no domain in particular (RFC 5321, 4.1.1.3).
+    """
+    wanted = [address.lower() for address in addresses]
+    steps: dict[str, _Step] = {}
+    waiting = set(wanted)
+    for _level in range(MAX_LEVELS):
+        found = _look_up(waiting, changed or Changed())
+        steps |= found
+        targets = {target.lower() for step in found.values() for target in step.targets}
+        waiting = targets - steps.keys()
+        if not waiting or len(steps) + len(waiting) > MAX_STEPS:
+            break
+    return [_Walk(steps).route(address) for address in wanted]
+
+
+def detail_taken_off(local_part: str) -> str | None:
+    """The local part without its +detail; None where it has none."""
+    delimiter = settings.MAIL_RECIPIENT_DELIMITER
+    if not delimiter:
+        return None
+    base, found, _detail = local_part.partition(delimiter)
+    return base if found and base else None
+
+
+def find_aliases_to(address: str) -> list[Alias]:
+    """The active aliases, some hundred at most, that name an address among their targets."""
+    wanted = address.lower()
+    found = Alias.objects.filter(is_active=True, targets__icontains=wanted).order_by("address")[:MOST_ALIASES]
+    return [alias for alias in found if wanted in alias.targets.lower().split("\n")]
+
+
+# --- One level ----------------------------------------------------------------------------------------------------
+
+
+def _look_up(addresses: Collection[str], changed: Changed) -> dict[str, _Step]:
+    """The step of each address, all of them in lower case."""
+    mailboxes = _mailboxes({spelling for address in addresses for spelling in _spellings(address)}, changed)
+    steps = {address: mailboxes[address] for address in addresses if address in mailboxes}
+    rest = [address for address in addresses if address not in steps]
+    if not rest:
+        return steps
+    aliases = _aliases({spelling for address in rest for spelling in _spellings(address)}, changed)
+    for address in rest:
+        for spelling in _spellings(address):
+            if (step := aliases.get(spelling) or mailboxes.get(spelling)) is not None:
+                steps[address] = step
+                break
+    return steps | _of_domains([address for address in rest if address not in steps], changed)
+
+
+def _spellings(address: str) -> Iterator[str]:
+    """The address as it is, and without its detail."""
+    yield address
+    local_part, _at, domain = address.rpartition("@")
+    if (base := detail_taken_off(local_part)) is not None:
+        yield f"{base}@{domain}"
+
+
+def _mailboxes(addresses: Collection[str], changed: Changed) -> dict[str, _Step]:
+    rows = Mailbox.objects.filter(address__in=addresses).values_list(*COLUMNS, "forward_to", "keep_copy")
+    steps = {row[1]: _of_mailbox(FoundMailbox(*row[:-2]), *row[-2:]) for row in rows}
+    if (mailbox := changed.mailbox) is not None:
+        steps = {address: step for address, step in steps.items() if getattr(step.end, "id", 0) != mailbox.pk}
+        if mailbox.address in addresses:
+            found = FoundMailbox(*(getattr(mailbox, column) for column in COLUMNS))
+            steps[mailbox.address] = _of_mailbox(found, mailbox.forward_to, mailbox.keep_copy)
+    return steps
+
+
+def _of_mailbox(found: FoundMailbox, forward_to: str, keep_copy: bool) -> _Step:
+    if not found.is_active:
+        return _Step(DeadEnd.SUSPENDED)
+    kept = found if keep_copy or not forward_to else None
+    return _Step(kept, tuple(targets_of(forward_to)), found.address.rpartition("@")[2])
+
+
+def _aliases(addresses: Collection[str], changed: Changed) -> dict[str, _Step]:
+    rows = Alias.objects.filter(address__in=addresses, is_active=True, is_wildcard=False)
+    if changed.alias is not None:
+        rows = rows.exclude(pk=changed.alias.pk)
+    steps = {address: _of_alias(address, targets) for address, targets in rows.values_list("address", "targets")}
+    if (alias := changed.alias) is not None and alias.is_active and alias.address in addresses:
+        steps[alias.address] = _of_alias(alias.address, alias.targets)
+    return steps
+
+
+def _of_alias(address: str, targets: str, stands_for: str = WILDCARD) -> _Step:
+    leads_to = tuple(target.replace(WILDCARD, stands_for) for target in targets_of(targets))
+    return _Step(None, leads_to, address.rpartition("@")[2])
+
+
+def _of_domains(addresses: Sequence[str], changed: Changed) -> dict[str, _Step]:
+    """The steps of addresses that are neither a mailbox nor an alias: wildcards, postmaster, and who is not here."""
+    if not addresses:
+        return {}
+    names = {address.rpartition("@")[2] for address in addresses}
+    here = set(Domain.objects.filter(name__in=names).values_list("name", flat=True))
+    wildcards = _wildcards(here, changed) if here else {}
+    steps = {}
+    for address in addresses:
+        local_part, _at, domain = address.rpartition("@")
+        of_domain = wildcards.get(domain, {})
+        if domain and domain not in here:
+            steps[address] = _Step(DeadEnd.NOT_HERE)
+        elif (pattern := best_pattern(list(of_domain), local_part)) is not None:
+            stands_for = what_it_stands_for(pattern, local_part) or ""
+            steps[address] = _of_alias(address, of_domain[pattern], stands_for)
+        else:
+            steps[address] = _Step((find_postmaster() if local_part == "postmaster" else None) or DeadEnd.UNKNOWN)
+    return steps
+
+
+def _wildcards(domains: Collection[str], changed: Changed) -> dict[str, dict[str, str]]:
+    """Domain -> pattern -> targets."""
+    rows = Alias.objects.filter(domain__name__in=domains, is_active=True, is_wildcard=True)
+    if changed.alias is not None:
+        rows = rows.exclude(pk=changed.alias.pk)
+    found: dict[str, dict[str, str]] = {domain: {} for domain in domains}
+    for domain, pattern, targets in rows.values_list("domain__name", "local_part", "targets"):
+        found[domain][pattern] = targets
+    alias = changed.alias
+    if alias is not None and alias.is_wildcard and alias.is_active and alias.domain.name in found:
+        found[alias.domain.name][alias.local_part] = alias.targets
+    return found
+
+
+# --- The whole way --------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One address followed to all its ends."""
+
+    steps: dict[str, _Step]
+    mailboxes: dict[int, FoundMailbox] = field(default_factory=dict)
+    forwards: dict[str, Forward] = field(default_factory=dict)
+    dead: list[DeadEnd] = field(default_factory=list)
+    path: list[str] = field(default_factory=list)
+    done: set[str] = field(default_factory=set)
+
+    def route(self, address: str) -> Route | DeadEnd:
+        self._follow(address, "")
+        for worst in (DeadEnd.LOOP, DeadEnd.TOO_FAR):
+            if worst in self.dead:
+                return worst
+        if len(self.mailboxes) + len(self.forwards) > MAX_ENDS:
+            return DeadEnd.TOO_FAR
+        if not self.mailboxes and not self.forwards:
+            return self.dead[0]
+        direct = not self.steps[address].targets
+        return Route(tuple(self.mailboxes.values()), tuple(self.forwards.values()), direct)
+
+    def _follow(self, address: str, through: str) -> None:
+        """`through`: the domain here that leads to this address; empty for the address that was asked for."""
+        name = address.lower()
+        if name in self.path:
+            self.dead.append(DeadEnd.LOOP)
+        elif name not in self.steps:
+            self.dead.append(DeadEnd.TOO_FAR)
+        elif name not in self.done:
+            self.done.add(name)
+            self.path.append(name)
+            self._take(address, self.steps[name], through)
+            self.path.pop()
+
+    def _take(self, address: str, step: _Step, through: str) -> None:
+        if isinstance(step.end, FoundMailbox):
+            self.mailboxes.setdefault(step.end.id, step.end)
+        elif step.end is DeadEnd.NOT_HERE and through:
+            self.forwards.setdefault(address.lower(), Forward(address, through))
+        elif step.end is not None:
+            self.dead.append(step.end)
+        for target in step.targets:
+            self._follow(target, step.domain)
+
+
+def loop_of(address: str, changed: Changed) -> DeadEnd | None:
+    """LOOP or TOO_FAR where the address would lead nowhere but round, once what is changed were saved."""
+    (found,) = find_routes([normal_address(*address.rsplit("@", 1))], changed)
+    return found if found in (DeadEnd.LOOP, DeadEnd.TOO_FAR) else None
