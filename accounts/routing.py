@@ -70,16 +70,20 @@ class _Step:
     domain: str = ""
 
 
-def find_routes(addresses: Sequence[str], changed: Changed | None = None) -> list[Route | DeadEnd]:
+def find_routes(addresses: Sequence[str]) -> Sequence[Route | DeadEnd]:
     """Where each address leads. One that is not of a domain here is a dead end: nobody asked to send it on.
 
     `postmaster@` is the postmaster of no domain in particular (RFC 5321, 4.1.1.3).
     """
+    return _find_routes(addresses, Changed())
+
+
+def _find_routes(addresses: Sequence[str], changed: Changed) -> list[Route | DeadEnd]:
     wanted = [address.lower() for address in addresses]
     steps: dict[str, _Step] = {}
     waiting = set(wanted)
     for _level in range(MAX_LEVELS):
-        found = _look_up(waiting, changed or Changed())
+        found = _look_up(waiting, changed)
         steps |= found
         targets = {target.lower() for step in found.values() for target in step.targets}
         waiting = targets - steps.keys()
@@ -251,5 +255,5 @@ class _Walk:
 
 def loop_of(address: str, changed: Changed) -> DeadEnd | None:
     """LOOP or TOO_FAR where the address would lead nowhere but round, once what is changed were saved."""
-    (found,) = find_routes([normal_address(*address.rsplit("@", 1))], changed)
+    (found,) = _find_routes([normal_address(*address.rsplit("@", 1))], changed)
     return found if found in (DeadEnd.LOOP, DeadEnd.TOO_FAR) else None

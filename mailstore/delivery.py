@@ -8,7 +8,7 @@ The lock of an open session is another thing: no delivery waits for it.
 
 import enum
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
@@ -138,17 +138,26 @@ class Import:
     unique_id: str = ""
 
 
-def deliver(*, body: Body, envelope: Envelope, recipients: Sequence[FoundMailbox], all_or_none: bool) -> list[Outcome]:
+def deliver(
+    *,
+    body: Body,
+    envelope: Envelope,
+    recipients: Sequence[FoundMailbox],
+    all_or_none: bool,
+    optional: Collection[int] = (),
+) -> list[Outcome]:
     """Store a message for each recipient, with a trace header of its own, in one transaction.
 
     With `all_or_none` it is stored for all of them or for none (SMTP has one reply for all); else each for itself
-    (LMTP, RFC 2033, 4.2). Raises django.db.DatabaseError; then nothing is stored.
+    (LMTP, RFC 2033, 4.2). The mailboxes whose ids are `optional` keep it from nobody. Raises
+    django.db.DatabaseError; then nothing is stored.
     """
     fields, now = body.envelope_fields(), timezone.now()
     with transaction.atomic():
         maildrops = lock_maildrops([recipient.id for recipient in recipients])
         outcomes = _outcomes(body, envelope, recipients, maildrops)
-        if all_or_none and any(outcome is not Outcome.STORED for outcome in outcomes):
+        needed = [outcome for each, outcome in zip(recipients, outcomes, strict=True) if each.id not in optional]
+        if all_or_none and any(outcome is not Outcome.STORED for outcome in needed):
             return [Outcome.HELD_BACK if outcome is Outcome.STORED else outcome for outcome in outcomes]
         additions = []
         for recipient, outcome in zip(recipients, outcomes, strict=True):

@@ -24,7 +24,7 @@ class RoomRequest:
 
 def have_room(requests: Sequence[RoomRequest]) -> list[bool]:
     """For each request whether its mailbox could take the message now."""
-    limited = {request.mailbox.id for request in requests if _has_quota(request.mailbox)}
+    limited = {request.mailbox.id for request in requests if has_quota(request.mailbox)}
     used: dict[int, tuple[int, int]] = {}
     if limited:
         rows = Maildrop.objects.filter(mailbox_id__in=limited).values_list("mailbox_id", "message_count", "octets")
@@ -32,7 +32,8 @@ def have_room(requests: Sequence[RoomRequest]) -> list[bool]:
     return [_fits(request, *used.get(request.mailbox.id, (0, 0))) for request in requests]
 
 
-def _has_quota(mailbox: FoundMailbox) -> bool:
+def has_quota(mailbox: FoundMailbox) -> bool:
+    """Whether it can be full at all."""
     return bool(mailbox.quota_octets or mailbox.quota_messages)
 
 

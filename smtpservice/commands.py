@@ -37,8 +37,13 @@ class Address:
     local_part: str
     domain: str
 
+    @property
+    def full(self) -> str:
+        """With its @, also where there is no domain."""
+        return f"{self.local_part}@{self.domain}"
+
     def __str__(self) -> str:
-        return f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+        return self.full if self.domain else self.local_part
 
 
 @dataclass(frozen=True, slots=True)

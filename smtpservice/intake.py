@@ -1,27 +1,28 @@
 """What a session asks for, carried out on the database: who a recipient is, and the delivery of a message.
 
-Mail is taken for mailboxes of this platform and for nobody else: there is no relaying. A failure on our side is
-451 4.3.0 for the client and a line with all of it in the log (promise 8).
+Mail is taken for addresses of this platform and for nobody else: there is no relaying. Where one of them leads
+elsewhere, an admin has said so. A failure on our side is 451 4.3.0 for the client and a line with all of it in the
+log (promise 8).
 """
 
 import asyncio
 import ipaddress
 import logging
 import re
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from accounts import activity
-from accounts.lookup import FoundMailbox, find_local_domains, find_mailboxes, find_postmaster
+from accounts.routing import DeadEnd, Forward, Route, find_routes
 from mailplatform.bridge import Bridge
-from mailstore.delivery import Body, Envelope, Outcome, deliver
-from mailstore.quota import RoomRequest, have_room
+from mailstore.delivery import Body, Envelope, Outcome
+from mailstore.quota import RoomRequest, has_quota, have_room
 from smtpservice import replies
 from smtpservice.commands import Address
+from smtpservice.queue import new_identity
 from smtpservice.replies import Reply
 from smtpservice.requests import Deliver, Service
+from smtpservice.storing import Accepted, Parcel, make_srs, store, today
 
 logger = logging.getLogger(__name__)
 
@@ -34,24 +35,32 @@ _REPLIES = {
     Outcome.GONE: replies.UNKNOWN_RECIPIENT,
     Outcome.HELD_BACK: replies.HELD_BACK,
 }
+_DEAD_ENDS = {
+    DeadEnd.UNKNOWN: replies.UNKNOWN_RECIPIENT,
+    DeadEnd.NOT_HERE: replies.RELAYING_DENIED,
+    DeadEnd.SUSPENDED: replies.SUSPENDED,
+    DeadEnd.LOOP: replies.ROUTING_LOOP,
+    DeadEnd.TOO_FAR: replies.ROUTED_TOO_FAR,
+}
 
 
 class LocalIntake:
-    """Mail in, for the mailboxes of this platform; `hostname` is what Received headers call this host."""
+    """Mail in, for the domains of this platform; `hostname` is what Received headers call this host."""
 
     def __init__(self, bridge: Bridge, *, hostname: str) -> None:
         self._bridge = bridge
         self._hostname = hostname
+        self._srs = make_srs()
 
-    async def find(self, addresses: Sequence[Address], size: int) -> list[FoundMailbox | Reply]:
-        """The mailbox of each address, or why mail for it is refused. They are looked up at the same time."""
+    async def find(self, addresses: Sequence[Address], size: int) -> list[Accepted | Reply]:
+        """Where each address leads, or why mail for it is refused. They are looked up at the same time."""
         return list(await asyncio.gather(*(self._find_one(address, size) for address in addresses)))
 
     async def deliver(
-        self, request: Deliver[FoundMailbox], body: Body, *, service: Service, client_address: str
+        self, request: Deliver[Accepted], body: Body, *, service: Service, client_address: str
     ) -> list[Reply]:
         """Store the message; each reply says what is on the disk by then."""
-        identity = secrets.token_hex(8)
+        identity = new_identity()
         envelope = Envelope(
             sender=request.mail.sender,
             received=received_value(
@@ -63,7 +72,7 @@ class LocalIntake:
             ),
         )
         try:
-            answers = await self._bridge.run(_store, request, body, envelope, service, identity)
+            answers = await self._bridge.run(_store, request, Parcel(body, envelope, identity), service)
         except Exception:
             logger.exception("%s: message from <%s> was not stored", client_address, request.mail.sender)
             answers = [replies.TRY_AGAIN] * (len(request.recipients) if service is Service.LMTP else 1)
@@ -78,33 +87,36 @@ class LocalIntake:
         )
         return answers
 
-    async def _find_one(self, address: Address, size: int) -> FoundMailbox | Reply:
+    async def _find_one(self, address: Address, size: int) -> Accepted | Reply:
         try:
-            found = await self._mailbox(address)
-            if isinstance(found, Reply):
-                return found
-            if not found.is_active:
-                return replies.SUSPENDED
-            if not await self._bridge.gather(have_room, RoomRequest(found, size)):
+            found = await self._route(address)
+            if isinstance(found, DeadEnd):
+                return _DEAD_ENDS[found]
+            if not await self._has_room(found, size):
                 return replies.OVER_QUOTA
         except Exception:
             logger.exception("recipient <%s> was not looked up", address)
             return replies.TRY_AGAIN
-        return found
+        return Accepted(str(address), found)
 
-    async def _mailbox(self, address: Address) -> FoundMailbox | Reply:
-        if address.domain:
-            found = await self._bridge.gather(find_mailboxes, str(address))
-            if found is not None:
-                return found
-            if not await self._bridge.gather(find_local_domains, address.domain):
-                return replies.RELAYING_DENIED
-        # RFC 5321, 4.5.1: postmaster is known in every domain.
-        if address.local_part.lower() == "postmaster":
-            found = await self._bridge.run(find_postmaster)
-            if found is not None:
-                return found
-        return replies.UNKNOWN_RECIPIENT
+    async def _route(self, address: Address) -> Route | DeadEnd:
+        back = self._sender_of_forwarded(address)
+        return await self._bridge.gather(find_routes, address.full) if back is None else back
+
+    def _sender_of_forwarded(self, address: Address) -> Route | None:
+        """Who wrote a message that was forwarded from here, where somebody answers to what we made of their address.
+
+        The hash is proof enough: whoever has it got it from us. The domain was one of ours, and its mail comes here.
+        """
+        original = self._srs.restore(address.local_part, day=today())
+        return None if original is None else Route(forwards=(Forward(original, ""),))
+
+    async def _has_room(self, route: Route, size: int) -> bool:
+        """Whether somebody of those who are meant can have it; one alone who has no room is told to the client."""
+        if route.forwards or not all(has_quota(mailbox) for mailbox in route.mailboxes):
+            return True
+        asked = (self._bridge.gather(have_room, RoomRequest(mailbox, size)) for mailbox in route.mailboxes)
+        return any(await asyncio.gather(*asked))
 
 
 def received_value(*, client: str, client_address: str, hostname: str, protocol: str, identity: str) -> bytes:
@@ -123,21 +135,17 @@ def _literal(client_address: str) -> str:
     return f"[IPv6:{client_address}]" if version == 6 else f"[{client_address}]"
 
 
-def _store(
-    request: Deliver[FoundMailbox], body: Body, envelope: Envelope, service: Service, identity: str
-) -> list[Reply]:
-    """Deliver once to each mailbox, and answer for each RCPT or for all of them."""
+def _store(request: Deliver[Accepted], parcel: Parcel, service: Service) -> list[Reply]:
+    """Store it once for each end, and answer for each RCPT or for all of them."""
+    body = parcel.body
     body.finish()
     all_or_none = service is Service.SMTP
     if _hops(body) > MAX_HOPS:
         answers = [replies.TOO_MANY_HOPS] * len(request.recipients)
     else:
-        mailboxes = list({recipient.id: recipient for recipient in request.recipients}.values())
-        outcomes = deliver(body=body, envelope=envelope, recipients=mailboxes, all_or_none=all_or_none)
-        activity.count("deliveries", outcomes.count(Outcome.STORED))
-        by_mailbox = dict(zip((mailbox.id for mailbox in mailboxes), outcomes, strict=True))
-        stored = replies.stored(identity)
-        answers = [_REPLIES.get(by_mailbox[recipient.id], stored) for recipient in request.recipients]
+        outcomes = store(parcel=parcel, recipients=request.recipients, all_or_none=all_or_none)
+        stored = replies.stored(parcel.identity)
+        answers = [_REPLIES.get(outcome, stored) for outcome in outcomes]
     return [_for_all(answers, size_known=request.mail.size >= body.octets)] if all_or_none else answers
 
 

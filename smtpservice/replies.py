@@ -69,6 +69,8 @@ UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Unknown parameter")
 
 UNKNOWN_RECIPIENT = Reply(550, "5.1.1", "No such mailbox here")
 RELAYING_DENIED = Reply(550, "5.7.1", "Relaying denied: not a domain of ours")
+ROUTING_LOOP = Reply(550, "5.4.6", "Mail for this address goes in a loop here")
+ROUTED_TOO_FAR = Reply(550, "5.3.5", "This address leads on to too many others")
 SUSPENDED = Reply(550, "5.2.1", "The mailbox is suspended")
 OVER_QUOTA = Reply(552, "5.2.2", "The mailbox is full")
 TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")

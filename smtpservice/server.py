@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, cast
 
-from accounts.lookup import FoundMailbox
 from mailstore.delivery import Body
 from smtpservice import replies
 from smtpservice.commands import Address
 from smtpservice.protocol import Session
 from smtpservice.replies import Reply
 from smtpservice.requests import Close, Deliver, Discard, FindRecipients, Request, Service, StartTls, Write
+from smtpservice.storing import Accepted
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ SWEEP_SECONDS = 1.0
 class Intake(Protocol):
     """Who carries out what a session asks for; neither method raises."""
 
-    async def find(self, addresses: Sequence[Address], size: int) -> list[FoundMailbox | Reply]:
-        """For each address its mailbox, or the reply that refuses it."""
+    async def find(self, addresses: Sequence[Address], size: int) -> list[Accepted | Reply]:
+        """For each address where it leads, or the reply that refuses it."""
 
     async def deliver(
-        self, request: Deliver[FoundMailbox], body: Body, *, service: Service, client_address: str
+        self, request: Deliver[Accepted], body: Body, *, service: Service, client_address: str
     ) -> list[Reply]:
         """Store the message: one reply in SMTP, one for each recipient in LMTP. The body stays the caller's."""
 
@@ -74,7 +74,7 @@ class Connections:
 
     def connected(self, service: Service) -> asyncio.Protocol:
         """The protocol of a new connection."""
-        session = Session[FoundMailbox](
+        session = Session[Accepted](
             service, hostname=self.hostname, max_octets=self.max_octets, tls_offered=self.tls is not None
         )
         return Connection(self, session)
@@ -115,7 +115,7 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, owner: Connections, session: Session[FoundMailbox]) -> None:
+    def __init__(self, owner: Connections, session: Session[Accepted]) -> None:
         self._owner = owner
         self._session = session
         self._body: Body | None = None
@@ -195,7 +195,7 @@ class Connection(asyncio.Protocol):
 
     # --- Inside ---
 
-    def _begin(self, request: "Request[FoundMailbox]") -> bool:
+    def _begin(self, request: "Request[Accepted]") -> bool:
         """Carry a request out, or begin to; whether the session can go on now."""
         if isinstance(request, Write) and self._spooled() + len(request.content) <= INLINE_OCTETS:
             self._session.written(self._write(request.content))
@@ -212,7 +212,7 @@ class Connection(asyncio.Protocol):
             return False
         return True
 
-    async def _carry_out(self, request: "Request[FoundMailbox]") -> None:
+    async def _carry_out(self, request: "Request[Accepted]") -> None:
         """Do what takes time, then go on with the session, or leave if the client has gone meanwhile."""
         try:
             match request:
@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
         """Octets of the message that are in the spool."""
         return self._body.wire_octets if self._body else 0
 
-    async def _deliver(self, request: Deliver[FoundMailbox]) -> list[Reply]:
+    async def _deliver(self, request: Deliver[Accepted]) -> list[Reply]:
         with self._body or Body() as body:
             self._body = None
             answers = await self._owner.intake.deliver(

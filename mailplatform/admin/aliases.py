@@ -81,6 +81,8 @@ class AliasAdmin(ListAdmin):
         for deed in ("add", "change", "delete", "view"):
             if field is not None and hasattr(field.widget, f"can_{deed}_related"):
                 setattr(field.widget, f"can_{deed}_related", False)
+        if db_field.name in ("targets", "forward_to"):
+            field.widget.attrs["rows"] = 4
         return field
 
     @admin.display(description=gettext_lazy("leads to"), ordering="targets")
@@ -111,7 +113,9 @@ class AliasAdmin(ListAdmin):
         targets = targets_of(alias.targets)
         fixed = [target for target in targets if WILDCARD not in target]
         routes = dict(zip(fixed, find_routes(fixed), strict=True))
-        lines = [(_end_of(target, routes.get(target)),) for target in targets[:ENDS_NAMED]]
+        lines: list[tuple[SafeString | str]] = [
+            (_end_of(target, routes.get(target)),) for target in targets[:ENDS_NAMED]
+        ]
         if len(targets) > ENDS_NAMED:
             lines.append((_("and %(number)d more") % {"number": len(targets) - ENDS_NAMED},))
         return format_html('<ul class="mp-ends">{}</ul>', format_html_join("", "<li>{}</li>", lines))

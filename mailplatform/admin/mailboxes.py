@@ -150,6 +150,8 @@ class MailboxAdmin(ListAdmin):
         for deed in ("add", "change", "delete", "view"):
             if field is not None and hasattr(field.widget, f"can_{deed}_related"):
                 setattr(field.widget, f"can_{deed}_related", False)
+        if db_field.name in ("targets", "forward_to"):
+            field.widget.attrs["rows"] = 4
         return field
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Mailbox]:

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from accounts.lookup import FoundMailbox
 from accounts.models import Domain, Mailbox
 from accounts.services import create_account, create_domain
 from mailplatform.bridge import Bridge
@@ -14,6 +13,7 @@ from smtpservice.commands import Mail, RefusedError
 from smtpservice.intake import LocalIntake
 from smtpservice.replies import Reply
 from smtpservice.requests import Deliver, Service
+from smtpservice.storing import Accepted
 from tests.mailstore.mailboxes import body_of
 from tests.smtpservice.serving import HOST, run
 
@@ -42,7 +42,7 @@ def with_intake(use: Callable[[LocalIntake], Awaitable[T]]) -> T:
     return run(main())
 
 
-async def ask(intake: LocalIntake, paths: Sequence[str], *, size: int = 0) -> list[FoundMailbox | Reply]:
+async def ask(intake: LocalIntake, paths: Sequence[str], *, size: int = 0) -> list[Accepted | Reply]:
     """What RCPT TO is answered for each of these paths, all in one group."""
     asked: list[commands.Address | Reply] = []
     for path in paths:
@@ -57,7 +57,7 @@ async def ask(intake: LocalIntake, paths: Sequence[str], *, size: int = 0) -> li
 async def send(
     intake: LocalIntake,
     message: bytes,
-    recipients: Sequence[FoundMailbox | Reply],
+    recipients: Sequence[Accepted | Reply],
     *,
     service: Service = Service.SMTP,
     sender: str = "a@example.org",

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 import uvloop
 
 from accounts.lookup import FoundMailbox
+from accounts.routing import Route
 from mailstore.delivery import Body
 from mailstore.wire import unstuff
 from smtpservice import replies
@@ -18,6 +19,7 @@ from smtpservice.commands import Address
 from smtpservice.replies import Reply
 from smtpservice.requests import Deliver, Service
 from smtpservice.server import Connection, Connections
+from smtpservice.storing import Accepted
 
 T = TypeVar("T")
 
@@ -39,7 +41,7 @@ class MemoryIntake:
     """Takes mail for everybody but `nobody`; deliveries wait for `gate`, look-ups for `found`."""
 
     def __init__(self) -> None:
-        self.messages: list[tuple[Deliver[FoundMailbox], bytes, str]] = []
+        self.messages: list[tuple[Deliver[Accepted], bytes, str]] = []
         self.gate, self.found, self.delivering = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.gate.set()
         self.found.set()
@@ -48,12 +50,12 @@ class MemoryIntake:
     def contents(self) -> list[bytes]:
         return [content for _, content, _ in self.messages]
 
-    async def find(self, addresses: Sequence[Address], size: int) -> list[FoundMailbox | Reply]:
+    async def find(self, addresses: Sequence[Address], size: int) -> list[Accepted | Reply]:
         await self.found.wait()
         return [self._mailbox(address) for address in addresses]
 
     async def deliver(
-        self, request: Deliver[FoundMailbox], body: Body, *, service: Service, client_address: str
+        self, request: Deliver[Accepted], body: Body, *, service: Service, client_address: str
     ) -> list[Reply]:
         self.delivering.set()
         await self.gate.wait()
@@ -62,12 +64,12 @@ class MemoryIntake:
         stored = replies.stored(str(len(self.messages)))
         return [stored] * (len(request.recipients) if service is Service.LMTP else 1)
 
-    def _mailbox(self, address: Address) -> FoundMailbox | Reply:
+    def _mailbox(self, address: Address) -> Accepted | Reply:
         if address.local_part == "broken":
             raise RuntimeError("a bug")
         if address.local_part == "nobody":
             return replies.UNKNOWN_RECIPIENT
-        return FoundMailbox(1, str(address), 0, 0, True)
+        return Accepted(str(address), Route((FoundMailbox(1, str(address), 0, 0, True),), direct=True))
 
 
 class Client:

@@ -13,13 +13,13 @@ from django.db import OperationalError, connection
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from accounts import activity
-from accounts.lookup import FoundMailbox
 from accounts.models import Mailbox, User
 from mailstore.models import Maildrop
 from smtpservice import replies
 from smtpservice.intake import MAX_HOPS, LocalIntake, received_value
 from smtpservice.replies import Reply
 from smtpservice.requests import Service
+from smtpservice.storing import Accepted
 from tests.smtpservice.local import ask, assert_nothing_is_stored, make_mailbox, send, stored, with_intake
 from tests.smtpservice.serving import HOST
 
@@ -32,10 +32,10 @@ MESSAGE = b"Subject: hello\r\n\r\nhello\r\n"
 def asked(*paths: str, size: int = 0) -> list[str | Reply]:
     """What RCPT TO is answered for each of these: the address of the mailbox it leads to, or the refusal."""
 
-    async def use(intake: LocalIntake) -> list[FoundMailbox | Reply]:
+    async def use(intake: LocalIntake) -> list[Accepted | Reply]:
         return await ask(intake, paths, size=size)
 
-    return [found if isinstance(found, Reply) else found.address for found in with_intake(use)]
+    return [found if isinstance(found, Reply) else found.route.mailboxes[0].address for found in with_intake(use)]
 
 
 def sent(message: bytes, *addresses: str, **how: Any) -> list[Reply]:
@@ -109,7 +109,8 @@ RELAY_ATTEMPTS = [
     "<*@maison.mrs>",
     "<%@maison.mrs>",
     "<_ules@maison.mrs>",
-    "<jules+tag@maison.mrs>",
+    "<SRS0=aaaaaaaa=aa=elsewhere.org=victim@maison.mrs>",
+    "<SRS1=aaaaaaaa=elsewhere.org==x=yy=other.org=victim@maison.mrs>",
     "<|/bin/sh@maison.mrs>",
     "</etc/passwd@maison.mrs>",
 ]

@@ -1,0 +1,107 @@
+"""One message for all whom it goes to: into mailboxes here and into the queue for others, in one transaction.
+
+A RCPT that names a mailbox stands for that mailbox alone, and is told what became of it. One that leads on, an alias
+or a mailbox that is forwarded, is taken whole: a mailbox behind it that turns out to be full or gone does not keep the
+message from the others. That copy goes into the queue, whose notice then tells the sender.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db import transaction
+from django.utils import timezone
+from django.utils.crypto import salted_hmac
+
+from accounts import activity
+from accounts.lookup import FoundMailbox, find_local_domains
+from accounts.routing import Forward, Route
+from mailstore.delivery import Body, Envelope, Outcome, deliver
+from smtpservice import queue
+from smtpservice.srs import Srs
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A RCPT that was accepted: its address, and whom it leads to."""
+
+    address: str
+    route: Route
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A finished message with its envelope; `identity` is what Received headers and logs call it."""
+
+    body: Body
+    envelope: Envelope
+    identity: str
+
+
+def store(*, parcel: Parcel, recipients: Sequence[Accepted], all_or_none: bool) -> list[Outcome]:
+    """Store and queue a message; answers what became of it for each recipient.
+
+    Raises django.db.DatabaseError, and then
+    nothing is stored. With `all_or_none` nothing is stored where one of the mailboxes that were named cannot have it.
+    """
+    mailboxes = {mailbox.id: mailbox for each in recipients for mailbox in each.route.mailboxes}
+    named = {each.route.mailboxes[0].id for each in recipients if each.route.direct}
+    with transaction.atomic():
+        found = deliver(
+            body=parcel.body,
+            envelope=parcel.envelope,
+            recipients=list(mailboxes.values()),
+            all_or_none=all_or_none,
+            optional=mailboxes.keys() - named,
+        )
+        outcomes = dict(zip(mailboxes, found, strict=True))
+        if Outcome.HELD_BACK not in found:
+            _queue(parcel, recipients, {mailboxes[key] for key, outcome in outcomes.items() if outcome in _LATER})
+    activity.count("deliveries", found.count(Outcome.STORED))
+    others = Outcome.HELD_BACK if Outcome.HELD_BACK in found else Outcome.STORED
+    return [outcomes[each.route.mailboxes[0].id] if each.route.direct else others for each in recipients]
+
+
+_LATER = {Outcome.OVER_QUOTA, Outcome.GONE}
+
+
+def make_srs() -> Srs:
+    """The scheme with this platform's key; the same on all its hosts."""
+    return Srs(salted_hmac("smtpservice.srs", "key", algorithm="sha256").digest())
+
+
+def today() -> int:
+    """The day, as Srs counts them."""
+    return timezone.now().toordinal()
+
+
+def _queue(parcel: Parcel, recipients: Sequence[Accepted], later: set[FoundMailbox]) -> None:
+    """Queue the message for all ends that are elsewhere, and for mailboxes that could not have it just now."""
+    ends: dict[str, Forward] = {}
+    for each in recipients:
+        if not each.route.direct:
+            for mailbox in each.route.mailboxes:
+                if mailbox in later:
+                    ends.setdefault(mailbox.address, Forward(mailbox.address, ""))
+        for forward in each.route.forwards:
+            ends.setdefault(forward.address.lower(), forward)
+    by_sender: dict[str, list[queue.Recipient]] = {}
+    ours = _is_ours(parcel.envelope.sender) if ends else True
+    for forward in ends.values():
+        sender = parcel.envelope.sender
+        if forward.domain and not ours:
+            sender = make_srs().rewrite(sender, domain=forward.domain, day=today())
+        by_sender.setdefault(sender, []).append(queue.Recipient(forward.address))
+    for number, (sender, queued) in enumerate(by_sender.items()):
+        queue.enqueue(
+            sender=sender,
+            recipients=queued,
+            body=parcel.body,
+            top=b"Received: " + parcel.envelope.received + b"\r\n",
+            identity="" if number else parcel.identity,
+        )
+
+
+def _is_ours(sender: str) -> bool:
+    """Whether we send for this reverse-path anyway, so that it need not be rewritten."""
+    domain = sender.rpartition("@")[2]
+    return not domain or find_local_domains([domain])[0]
