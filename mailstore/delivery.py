@@ -9,7 +9,7 @@ The lock of an open session is another thing: no delivery waits for it.
 import enum
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
 from types import TracebackType
@@ -19,6 +19,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.lookup import FoundMailbox
+from mailstore.downgrade import surrogate_octets
 from mailstore.envelope import EnvelopeFields, read_envelope
 from mailstore.inserts import insert_rows, moment
 from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
@@ -77,6 +78,7 @@ class Body:
         self._spool = SpooledTemporaryFile(max_size=SPOOL_OCTETS)
         self._head = bytearray()
         self._fields: EnvelopeFields | None = None
+        self._header_is_ascii = True
 
     def write(self, chunk: bytes) -> None:
         """Take the next octets of the message, with line ends of any kind."""
@@ -97,6 +99,12 @@ class Body:
     @property
     def header_octets(self) -> int:
         return self._encoder.header_octets
+
+    def surrogate_octets(self, top: bytes = b"") -> int | None:
+        """Octets of the surrogate of this message with `top` before it (mailstore.downgrade); None: it needs none."""
+        if self._header_is_ascii and top.isascii():
+            return None
+        return surrogate_octets(self.pieces(top), len(top) + self.octets)
 
     def envelope_fields(self) -> EnvelopeFields:
         """What the header says; to be asked for when the message has ended."""
@@ -125,6 +133,9 @@ class Body:
 
     def _store(self, wire: bytes) -> None:
         self._spool.write(wire)
+        if self._header_is_ascii and not wire.isascii():
+            left, header = self._encoder.wire_octets - len(wire), self._encoder.header_octets
+            self._header_is_ascii = bool(header) and wire[: max(header - left, 0)].isascii()
         if len(self._head) < _ENVELOPE_OCTETS:
             self._head += wire[: _ENVELOPE_OCTETS - len(self._head)]
 
@@ -236,6 +247,10 @@ class _Addition:
     received_at: datetime
     top: bytes
     unique_id: str = ""
+    surrogate_octets: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.surrogate_octets = self.body.surrogate_octets(self.top)
 
 
 def _store(additions: Sequence[_Addition]) -> None:
@@ -249,6 +264,7 @@ def _store(additions: Sequence[_Addition]) -> None:
         for addition, uid in placed
         for number, piece in enumerate(addition.body.pieces(addition.top))
     )
+    _note_surrogates(additions)
     save_changed(*{addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values())
 
 
@@ -261,9 +277,16 @@ def _give_uid(addition: _Addition) -> int:
     return uid
 
 
+def _note_surrogates(additions: Sequence[_Addition]) -> None:
+    """Mark the maildrops, whose rows are locked, that have messages with UTF-8 in their headers now."""
+    marked = {addition.maildrop.mailbox_id for addition in additions if addition.surrogate_octets is not None}
+    if marked:
+        Maildrop.objects.filter(mailbox_id__in=marked).update(has_surrogates=True)
+
+
 _MESSAGE_COLUMNS = (
-    "mailbox_id", "uid", "octets", "wire_octets", "header_octets", "unique_id", "received_at",
-    "subject", "sender", "dated_at", "message_id",
+    "mailbox_id", "uid", "octets", "wire_octets", "header_octets", "surrogate_octets", "unique_id",
+    "received_at", "subject", "sender", "dated_at", "message_id",
 )  # fmt: skip
 _CONTENT_COLUMNS = ("mailbox_id", "uid", "piece", "octets")
 
@@ -273,7 +296,7 @@ def _message_row(addition: _Addition, uid: int) -> tuple[Any, ...]:
     body, fields, top = addition.body, addition.fields, len(addition.top)
     return (
         addition.maildrop.mailbox_id, uid, top + body.octets, top + body.wire_octets, top + body.header_octets,
-        addition.unique_id, moment(addition.received_at),
+        addition.surrogate_octets, addition.unique_id, moment(addition.received_at),
         fields.subject, fields.sender, moment(fields.dated_at), fields.message_id,
     )  # fmt: skip
 

@@ -28,8 +28,8 @@ class Lock:
     serial: int
 
 
-#: A locked row: mailbox, serial of the lock, uidvalidity, next uid, messages, octets, version.
-Taken = tuple[int, int, int, int, int, int, int]
+#: A locked row: mailbox, serial of the lock, uidvalidity, next uid, messages, octets, version, surrogates or not.
+Taken = tuple[int, int, int, int, int, int, int, int]
 
 _TAKE = """
 UPDATE mailstore_maildrop SET lock_worker = %s, lock_serial = lock_serial + 1, locked_at = %s, opened_at = %s
@@ -37,7 +37,7 @@ WHERE mailbox_id IN (
     SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id IN ({mailboxes}) AND {takeable}
     ORDER BY mailbox_id{for_update}
 )
-RETURNING mailbox_id, lock_serial, uidvalidity, next_uid, message_count, octets, version
+RETURNING mailbox_id, lock_serial, uidvalidity, next_uid, message_count, octets, version, has_surrogates
 """
 _FREE_OR_DEAD = {False: "lock_worker IS NULL", True: "(lock_worker IS NULL OR lock_worker = %s AND lock_serial = %s)"}
 _FREE = """

@@ -88,6 +88,8 @@ class Opened:
     message_count: int
     octets: int
     version: int
+    #: Whether (1 or 0) there may be messages that a client without UTF8 gets surrogates of (mailstore.surrogates).
+    has_surrogates: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ class Maildrop(models.Model):
     message_count = models.PositiveBigIntegerField(_("messages"), default=0)
     octets = models.PositiveBigIntegerField(_("octets"), default=0)
     version = models.PositiveBigIntegerField(default=0)
+    #: Whether a message with UTF-8 in its header ever came in: only then are surrogates looked for.
+    has_surrogates = models.BooleanField(default=False)
     lock_worker = models.UUIDField(null=True)
     lock_serial = models.PositiveBigIntegerField(default=0)
     locked_at = models.DateTimeField(null=True)
@@ -60,6 +62,9 @@ class Message(models.Model):
     wire_octets = models.PositiveBigIntegerField()
     #: Octets of the wire form up to and with the empty line that ends the header.
     header_octets = models.PositiveBigIntegerField()
+    #: What LIST says to a client that did not say UTF8 (RFC 6856, 2.1), where that gets a surrogate
+    #: (mailstore.downgrade); its other octets are as many more than the message's.
+    surrogate_octets = models.PositiveBigIntegerField(null=True)
     #: A unique-id brought from another server; empty: `uidvalidity.uid`.
     unique_id = models.CharField(max_length=70, default="", blank=True)
     received_at = models.DateTimeField(_("received"))
@@ -98,6 +103,12 @@ class Message(models.Model):
                 fields=["mailbox", "uid", "deleted_at"],
                 condition=Q(deleted_at__isnull=False),
                 name="mailstore_message_shelf",
+            ),
+            # What mailstore.surrogates reads: few messages have any.
+            models.Index(
+                fields=["mailbox", "uid"],
+                condition=Q(surrogate_octets__isnull=False),
+                name="mailstore_message_surrogate",
             ),
         ]
 

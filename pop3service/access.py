@@ -8,6 +8,7 @@ Errors: a Refusal is for the client; anything else is ours, and the caller says 
 """
 
 import asyncio
+import functools
 import logging
 import os
 from collections import Counter, OrderedDict
@@ -39,9 +40,11 @@ from mailstore.maildrop import (
     read_listing,
 )
 from mailstore.rows import MailboxGoneError
+from mailstore.surrogates import correct_surrogate, read_surrogates
 from pop3service.reading import ReadAhead, Reader, sound
 from pop3service.sessions import Entry, Sessions
 from pop3service.states import Code, Ending, Finish, ReadListing, ReadPiece, Refusal, Request, Tally
+from pop3service.surrogates import SurrogateReader, shown, shown_listing
 from pop3service.workers import are_dead
 
 logger = logging.getLogger(__name__)
@@ -182,7 +185,7 @@ class Listings:
 class Visit:
     """One connection's requests, and the lock it holds from the login to the end."""
 
-    __slots__ = ("_caller", "_entry", "_gone", "_keeper", "_opened", "_reader")
+    __slots__ = ("_added", "_caller", "_entry", "_gone", "_keeper", "_opened", "_reader")
 
     _entry: Entry  # the session's record, from the login on
 
@@ -190,7 +193,8 @@ class Visit:
         self._keeper = keeper
         self._caller = caller
         self._opened: Opened | None = None
-        self._reader: Reader | None = None  # from the listing on
+        self._reader: Reader | SurrogateReader | None = None  # from the listing on
+        self._added: dict[int, int] = {}  # by uid, octets that surrogates have more than their messages
         self._gone = False
 
     def carry_out(self, request: Request) -> Any:
@@ -239,13 +243,14 @@ class Visit:
         finally:
             _count_down(keeper.opening, credential.mailbox_id)
         keeper.held.add(opened.lock)
+        seen = await self._as_seen(opened)
         if self._gone:
             keeper.release(opened)
             raise Refusal("the connection has gone")
         self._opened = opened
         self._entry = keeper.sessions.begin(opened, self._caller, request.login)
         count("logins")
-        return opened
+        return seen
 
     async def _open(self, mailbox_id: int) -> Opened:
         """Lock the maildrop; waits a moment for its holder, and takes it from a dead one."""
@@ -273,6 +278,17 @@ class Visit:
             return await keeper.bridge.gather(are_dead, holder.worker)
         return keeper.opening[mailbox_id] == 1 and keeper.is_void(holder)
 
+    async def _as_seen(self, opened: Opened) -> Opened:
+        """The maildrop as the session sees it: surrogates in the place of messages with UTF-8 in their headers."""
+        if not opened.has_surrogates:
+            return opened
+        try:
+            self._added = await self._keeper.bridge.run(read_surrogates, opened)
+        except Exception:
+            self._keeper.release(opened)
+            raise
+        return shown(opened, self._added)
+
     # --- Reading ---
 
     def _read_listing(self, _: ReadListing) -> "Listing | asyncio.Task[Listing]":
@@ -280,8 +296,7 @@ class Visit:
         listing = self._keeper.listings.get(opened)
         if listing is None:
             return self._keeper.start(self._fetch_listing(opened))
-        self._reader = Reader(self._keeper.ahead, opened.mailbox_id, listing)
-        return listing
+        return self._begin_reading(opened.mailbox_id, listing)
 
     async def _fetch_listing(self, opened: Opened) -> Listing:
         try:
@@ -289,8 +304,17 @@ class Visit:
         except MaildropInconsistentError:
             raise Refusal("this mailbox was repaired just now, log in again", Code.SYS_TEMP, ends=True) from None
         self._keeper.listings.put(opened, listing)
-        self._reader = Reader(self._keeper.ahead, opened.mailbox_id, listing)
-        return listing
+        return self._begin_reading(opened.mailbox_id, listing)
+
+    def _begin_reading(self, mailbox_id: int, listing: Listing) -> Listing:
+        """From here on messages can be read; answers the listing as the session sees it."""
+        keeper = self._keeper
+        self._reader = reader = Reader(keeper.ahead, mailbox_id, listing)
+        if not self._added:
+            return listing
+        correct = functools.partial(keeper.bridge.run, correct_surrogate, mailbox_id)
+        self._reader = SurrogateReader(reader, self._added, start=keeper.start, correct=correct)
+        return shown_listing(listing, self._added)
 
     def _read_piece(self, request: ReadPiece) -> "bytes | asyncio.Future[Any]":
         self._open_maildrop()

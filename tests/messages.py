@@ -22,6 +22,14 @@ def canonical(message: bytes) -> bytes:
     return text
 
 
+def retrieved(message: bytes) -> bytes:
+    """What a client gets of `message` that did not say UTF8 (RFC 6856): another one where its header holds UTF-8."""
+    return canonical(message).replace(
+        "X-Name: Zoë Müller <zoë@maison.mrs>".encode(),
+        b"X-Name: =?utf-8?b?Wm/DqyBNw7xsbGVyIDx6b8OrQG1haXNvbi5tcnM+?=",
+    )
+
+
 def hard_messages() -> dict[str, bytes]:
     """Name -> message: what POP3 servers and clients got wrong, one difficulty each. Always the same octets."""
     made = {**_dots(), **_line_ends(), **_octets(), **_headers(), **_structures()}

@@ -16,11 +16,11 @@ import pytest
 
 from tests.e2e.clients import CLIENTS, Account, Client
 from tests.e2e.running import PASSWORD, Platform, Server
-from tests.messages import all_messages, canonical
+from tests.messages import all_messages, retrieved
 
 DOMAIN = "jules.maison.mrs"
 MODES = ("keep", "delete")
-MESSAGES = [canonical(message) for message in all_messages().values()]
+MESSAGES = [retrieved(message) for message in all_messages().values()]
 ORIGINS = ("imported", "received")
 TRACE = re.compile(
     rb"Return-Path: <alfred@alfred\.maison\.mrs>\r\n"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from tests.e2e.running import PASSWORD, Platform, Server
-from tests.messages import all_messages, canonical, hard_messages
+from tests.messages import all_messages, canonical, hard_messages, retrieved
 
 DOMAIN = "jules.maison.mrs"
 SENDER = "alfred@alfred.maison.mrs"
@@ -178,4 +178,4 @@ def test_what_a_peer_sends_is_what_poplib_reads(
         got = fetched(pop3.ports["plain"], recipient)
         assert len(got) == len(messages)
         for number, (one, message) in enumerate(zip(got, messages, strict=True)):
-            assert one == canonical(message), f"message {number}"
+            assert one == retrieved(message), f"message {number}"

@@ -37,7 +37,8 @@ class TestTake:
         before = Maildrop.objects.get(mailbox_id=mailbox.id)
         (row,) = take_locks(mailbox_ids=[mailbox.id], worker=WORKER, dead=None, now=NOW)
         after = Maildrop.objects.get(mailbox_id=mailbox.id)
-        assert row == (mailbox.id, before.lock_serial + 1, before.uidvalidity, 3, 2, before.octets, before.version)
+        counters = 3, 2, before.octets, before.version, False
+        assert row == (mailbox.id, before.lock_serial + 1, before.uidvalidity, *counters)
         assert (after.lock_worker, after.locked_at, after.opened_at) == (WORKER, NOW, NOW)
 
     def test_leaves_what_another_holds(self, mailbox: FoundMailbox) -> None:

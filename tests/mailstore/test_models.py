@@ -33,6 +33,7 @@ from mailstore.quota import RoomRequest, have_room
 from mailstore.removal import remove_mailboxes
 from mailstore.rows import recount
 from mailstore.shelf import expire, purge, restore
+from mailstore.surrogates import correct_surrogate, read_surrogates
 from tests.mailstore.mailboxes import body_of, fill, make_mailbox
 
 pytestmark = pytest.mark.django_db
@@ -168,6 +169,8 @@ def sessions(mailbox: FoundMailbox) -> None:
     (session,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4(), take_from=first.lock)])
     assert isinstance(session, Opened)
     assert find_holders([mailbox.id]) == [session.lock]
+    assert list(read_surrogates(session)) == [3]
+    correct_surrogate(mailbox.id, 3, 1)
     assert maildrop.read_listing(session).unique_id(0) == f"{session.uidvalidity}.1"
     maildrop.read_pieces([PieceRequest(mailbox.id, 1, 0), PieceRequest(mailbox.id, 2, 0)])
     maildrop.close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[1], deleted=[1, 2])])
@@ -203,7 +206,7 @@ def test_every_operation_names_its_mailbox_in_every_statement(tmp_path: Path) ->
     mailbox = make_mailbox("jules", quota_octets=1_000_000_000)
     statements, functions = Statements(), Functions()
     with connection.execute_wrapper(statements), functions.watched():
-        fill(mailbox.id, b"one", b"two", b"three")
+        fill(mailbox.id, b"one", b"two", "Subject: é\n\nthree".encode())
         sessions(mailbox)
         everything_else(mailbox, tmp_path)
     assert statements.unbound == []

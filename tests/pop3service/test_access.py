@@ -196,7 +196,7 @@ class TestListing:
 
     def test_memory_of_them_is_bounded(self) -> None:
         def opened(mailbox_id: int, version: int = 1) -> Opened:
-            return Opened(mailbox_id, Lock(uuid.UUID(int=1), 1), 1, 11, 10, 100, version)
+            return Opened(mailbox_id, Lock(uuid.UUID(int=1), 1), 1, 11, 10, 100, version, False)
 
         def listing() -> Listing:
             made = Listing(1)
@@ -221,7 +221,7 @@ class TestListing:
         assert listings.get(opened(5)) is None
 
     def test_what_was_imported_takes_more_of_it(self) -> None:
-        opened = Opened(1, Lock(uuid.UUID(int=1), 1), 1, 2, 1, 8, 1)
+        opened = Opened(1, Lock(uuid.UUID(int=1), 1), 1, 2, 1, 8, 1, False)
         listing = Listing(1, *[array("Q", [8])] * 4)
         listings = Listings(1 + access.LISTING_COST)
         listings.put(opened, listing)
