@@ -41,7 +41,7 @@ from mailstore.maildrop import (
 )
 from mailstore.rows import MailboxGoneError
 from mailstore.surrogates import correct_surrogate, read_surrogates
-from pop3service.reading import ReadAhead, Reader, sound
+from pop3service.reading import ReadAhead, Reader, SessionListing, sound
 from pop3service.sessions import Entry, Sessions
 from pop3service.states import Code, Ending, Finish, ReadListing, ReadPiece, Refusal, Request, Tally
 from pop3service.surrogates import SurrogateReader, shown, shown_listing
@@ -291,14 +291,14 @@ class Visit:
 
     # --- Reading ---
 
-    def _read_listing(self, _: ReadListing) -> "Listing | asyncio.Task[Listing]":
+    def _read_listing(self, _: ReadListing) -> "SessionListing | asyncio.Task[SessionListing]":
         opened = self._open_maildrop()
         listing = self._keeper.listings.get(opened)
         if listing is None:
             return self._keeper.start(self._fetch_listing(opened))
         return self._begin_reading(opened.mailbox_id, listing)
 
-    async def _fetch_listing(self, opened: Opened) -> Listing:
+    async def _fetch_listing(self, opened: Opened) -> SessionListing:
         try:
             listing = await self._keeper.bridge.run(read_listing, opened)
         except MaildropInconsistentError:
@@ -306,15 +306,16 @@ class Visit:
         self._keeper.listings.put(opened, listing)
         return self._begin_reading(opened.mailbox_id, listing)
 
-    def _begin_reading(self, mailbox_id: int, listing: Listing) -> Listing:
+    def _begin_reading(self, mailbox_id: int, listing: Listing) -> SessionListing:
         """From here on messages can be read; answers the listing as the session sees it."""
         keeper = self._keeper
-        self._reader = reader = Reader(keeper.ahead, mailbox_id, listing)
-        if not self._added:
-            return listing
-        correct = functools.partial(keeper.bridge.run, correct_surrogate, mailbox_id)
-        self._reader = SurrogateReader(reader, self._added, start=keeper.start, correct=correct)
-        return shown_listing(listing, self._added)
+        reader: Reader | SurrogateReader = Reader(keeper.ahead, mailbox_id, listing)
+        if self._added:
+            correct = functools.partial(keeper.bridge.run, correct_surrogate, mailbox_id)
+            shown = shown_listing(listing, self._added)
+            reader = SurrogateReader(shown, reader, self._added, start=keeper.start, correct=correct)
+        self._reader = reader
+        return reader
 
     def _read_piece(self, request: ReadPiece) -> "bytes | asyncio.Future[Any]":
         self._open_maildrop()

@@ -25,6 +25,7 @@ from pop3service.states import (
     Opened,
     ReadListing,
     Refusal,
+    Reply,
     StartTls,
     State,
     Step,
@@ -41,7 +42,6 @@ LINES_AT_ONCE = 1000
 #: What is true of the whole server (RFC 2449, 6; RFC 3206, 6). EXPIRE NEVER: what nobody deletes stays.
 SERVER_CAPABILITIES = ("RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "IMPLEMENTATION Mailplatform")
 
-Reply = bytes | Step
 Handler = Callable[..., Reply]
 
 
@@ -189,12 +189,15 @@ def _of_each(transaction: Transaction, line: Callable[[int], str]) -> Iterator[b
 
 def retrieve(transaction: Transaction, listing: Listing, index: int) -> Reply:
     """RETR (RFC 1939, 5)."""
-    uid, octets = listing.uids[index], listing.octets[index]
+    uid, octets, wire_octets = listing.uids[index], listing.octets[index], listing.wire_octets[index]
+    reply = b"+OK %d octets\r\n" % octets
+    whole = listing.at_hand(index)
+    if whole is not None and len(whole) == wire_octets:
+        # Most messages: no request, and nothing is copied before the output is put together.
+        transaction.sent(uid, octets)
+        return reply, whole, transfer.TERMINATOR
     return transfer.Transfer(
-        uid=uid,
-        wire_octets=listing.wire_octets[index],
-        reply=b"+OK %d octets\r\n" % octets,
-        finished=lambda _: transaction.sent(uid, octets),
+        uid=uid, wire_octets=wire_octets, reply=reply, finished=lambda _: transaction.sent(uid, octets)
     ).begin()
 
 
@@ -356,14 +359,14 @@ def _check_count(command: Command, count: int) -> None:
 
 def _with_listing(command: Command, transaction: Transaction, words: list[bytes]) -> Reply:
     arguments = [read(word, transaction) for read, word in zip(command.arguments, words, strict=False)]
-    if transaction.listing is not None:
-        return command.handler(transaction, transaction.listing, *arguments)
+    if transaction.listing is None:
+        return Step(request=ReadListing(), then=functools.partial(_listed, command, transaction, arguments))
+    return command.handler(transaction, transaction.listing, *arguments)
 
-    def then(listing: Listing) -> Reply:
-        transaction.listing = listing
-        return command.handler(transaction, listing, *arguments)
 
-    return Step(request=ReadListing(), then=then)
+def _listed(command: Command, transaction: Transaction, arguments: list[int], listing: Listing) -> Reply:
+    transaction.listing = listing
+    return command.handler(transaction, listing, *arguments)
 
 
 def _messages(count: int) -> str:

@@ -20,10 +20,10 @@ from pop3service.states import (
     IfRefused,
     Negotiation,
     Refusal,
+    Reply,
     Request,
     StartTls,
     State,
-    Step,
     Tally,
     Transaction,
 )
@@ -168,24 +168,24 @@ class Session:
         """
         start, waiting = self._at, self._input
         end = waiting.find(b"\n", start)
-        most = self._most_octets(waiting[start : start + 5])
         if end < 0:
-            if self._overlong or len(waiting) - start >= most:
+            if waiting and (self._overlong or self._exceeds(start, len(waiting))):
                 self._overlong = True
                 self._input, self._at = b"", 0
             return None
+        if end - start >= MAX_LINE and self._exceeds(start, end):
+            self._overlong = True
         self._at = end + 1
         if self._at == len(waiting):
             self._input, self._at = b"", 0
-        if self._overlong or end - start >= most:
-            self._overlong = True
+        if self._overlong:
             return b""
         return waiting[start : end - 1] if end > start and waiting[end - 1] == 13 else waiting[start:end]
 
-    def _most_octets(self, beginning: bytes) -> int:
-        """How long the next line may be."""
-        within_auth = isinstance(self.state, Negotiation) or beginning.upper() == b"AUTH "
-        return MAX_RESPONSE if within_auth and not self.logged_in else MAX_LINE
+    def _exceeds(self, start: int, end: int) -> bool:
+        """Whether what lies there is longer than a line may be."""
+        within_auth = isinstance(self.state, Negotiation) or self._input[start : start + 5].upper() == b"AUTH "
+        return end - start >= (MAX_RESPONSE if within_auth and not self.logged_in else MAX_LINE)
 
     def _go_on(self, more: Iterator[bytes]) -> None:
         """Send the next part of a long reply."""
@@ -208,9 +208,13 @@ class Session:
         if self.commands >= MAX_COMMANDS_BEFORE_LOGIN and self.request is None and not self.logged_in:
             self.end("too many commands without a login, connect again")
 
-    def _take(self, step: Step | bytes) -> None:
+    def _take(self, step: Reply) -> None:
         if isinstance(step, bytes):
             self._send(step)
+            return
+        if isinstance(step, tuple):
+            self._output += step
+            self._output_octets += sum(map(len, step))
             return
         for octets in step.output:
             self._send(octets)

@@ -8,7 +8,7 @@ memory is bounded for the whole process; when it is full, the Reader that was us
 import asyncio
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from mailplatform.bridge import Bridge
@@ -42,7 +42,7 @@ class ReadAhead:
         self._octets = 0
 
     def note(self, reader: "Reader", octets: int) -> None:
-        """The reader was used and holds so many octets now."""
+        """The reader has read so many octets ahead, which count until it has used or dropped them all."""
         self._octets += octets - self._held.pop(reader, 0)
         if octets:
             self._held[reader] = octets
@@ -50,27 +50,45 @@ class ReadAhead:
             next(iter(self._held)).drop()
 
 
-class Reader:
+class SessionListing:
+    """The listing as a session sees it (pop3service.states.Listing), with what is at hand of its messages."""
+
+    __slots__ = ("header_octets", "octets", "uids", "unique_ids", "wire_octets")
+
+    def __init__(self, listing: Listing) -> None:
+        self.uids: Sequence[int] = listing.uids
+        self.octets: Sequence[int] = listing.octets
+        self.wire_octets: Sequence[int] = listing.wire_octets
+        self.header_octets: Sequence[int] = listing.header_octets
+        self.unique_ids: Mapping[int, str] = listing.unique_ids
+
+    def at_hand(self, index: int) -> bytes | None:
+        """The whole wire form of a message that has been read ahead, given once."""
+        raise NotImplementedError
+
+
+class Reader(SessionListing):
     """The messages of one session, read in whatever order its client asks for them."""
 
-    __slots__ = ("_ahead", "_closed", "_held", "_listing", "_mailbox_id", "_next_index", "_shared", "_window")
+    __slots__ = ("_ahead", "_closed", "_mailbox_id", "_next_index", "_shared", "_window")
 
     def __init__(self, shared: ReadAhead, mailbox_id: int, listing: Listing) -> None:
+        super().__init__(listing)
         self._shared = shared
         self._mailbox_id = mailbox_id
-        self._listing = listing
         self._ahead: dict[int, bytes] = {}
-        self._held = 0
         self._closed = False
         self._window = FIRST_WINDOW
         self._next_index = 0  # the message behind all that were read: asking for it is reading in order
 
+    def at_hand(self, index: int) -> bytes | None:
+        """A small message that was read ahead; it is given up here. Every RETR of most comes to this alone."""
+        return self._take(self.uids[index])
+
     def read(self, wanted: ReadPiece) -> "bytes | asyncio.Future[Any]":
         """The octets where they are in memory, otherwise a future of them."""
-        octets = self._ahead.pop(wanted.uid, None)
+        octets = self._take(wanted.uid)
         if octets is not None:
-            self._held -= len(octets)
-            self._shared.note(self, self._held)
             return octets
         request = PieceRequest(self._mailbox_id, wanted.uid, wanted.piece)
         if wanted.wire_octets > SMALL_OCTETS:
@@ -83,13 +101,18 @@ class Reader:
     def drop(self) -> None:
         """Give up what was read ahead."""
         self._ahead = {}
-        self._held = 0
         self._shared.note(self, 0)
 
     def close(self) -> None:
         """The session has ended; what is still being read is not kept."""
         self._closed = True
         self.drop()
+
+    def _take(self, uid: int) -> bytes | None:
+        octets = self._ahead.pop(uid, None)
+        if octets is not None and not self._ahead:
+            self._shared.note(self, 0)
+        return octets
 
     async def _read_large(self, request: PieceRequest) -> bytes:
         async with self._shared.large_reads:
@@ -100,27 +123,26 @@ class Reader:
         octets = found.pop(request.uid, None)
         if not self._closed:
             self._ahead = found
-            self._held = sum(map(len, found.values()))
-            self._shared.note(self, self._held)
+            self._shared.note(self, sum(map(len, found.values())))
         if octets is None:
             raise MessageGoneError(request)
         return octets
 
     def _window_behind(self, uid: int) -> list[int]:
         """This message and the small ones behind it, where the session reads in order; otherwise this one alone."""
-        listing = self._listing
-        index = bisect_left(listing.uids, uid)
+        wire_octets = self.wire_octets
+        index = bisect_left(self.uids, uid)
         if index != self._next_index:
             self._next_index, self._window = index + 1, FIRST_WINDOW
             return [uid]
         end, left = index + 1, self._window
-        while end < min(len(listing), index + WINDOW_MESSAGES) and listing.wire_octets[end] <= SMALL_OCTETS:
-            left -= listing.wire_octets[end]
+        while end < min(len(wire_octets), index + WINDOW_MESSAGES) and wire_octets[end] <= SMALL_OCTETS:
+            left -= wire_octets[end]
             if left < 0:
                 break
             end += 1
         self._next_index, self._window = end, min(self._window * 2, LAST_WINDOW)
-        return list(listing.uids[index:end])
+        return list(self.uids[index:end])
 
 
 def sound(answer: Result | Exception) -> Result:

@@ -60,7 +60,7 @@ class Opened(Protocol):
 
 
 class Listing(Protocol):
-    """The messages of a maildrop in order of arrival, one array per property; an index names the same message in all.
+    """The messages of a session in order of arrival, one array per property; an index names the same message in all.
 
     `octets` are those of LIST (RFC 1939, 11); `wire_octets` those of the stored, dot-stuffed form; `header_octets`
     the part of that up to and with the empty line. `unique_ids`, by index, are those brought from elsewhere.
@@ -77,6 +77,9 @@ class Listing(Protocol):
     @property
     def unique_ids(self) -> Mapping[int, str]: ...
 
+    def at_hand(self, index: int) -> bytes | None:
+        """The whole wire form of a message that has been read ahead, given once; None: it has to be asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoMessages:
@@ -87,6 +90,9 @@ class NoMessages:
     wire_octets: Sequence[int] = ()
     header_octets: Sequence[int] = ()
     unique_ids: Mapping[int, str] = field(default_factory=dict)
+
+    def at_hand(self, index: int) -> bytes | None:
+        """Of no message."""
 
 
 # --- Work a session asks for, one at a time, besides the questions of a login (accounts.sasl) ------------------
@@ -265,5 +271,9 @@ class Step:
     more: Iterator[bytes] | None = None
     state: State | None = None
     request: Request | None = None
-    then: "Callable[[Any], Step | bytes] | None" = None
+    then: "Callable[[Any], Reply] | None" = None
     if_refused: IfRefused = IfRefused.GO_ON
+
+
+#: Octets, whole or in parts that follow each other; or more than octets.
+Reply = bytes | tuple[bytes, ...] | Step

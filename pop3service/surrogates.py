@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from mailstore.downgrade import Downgrader
 from mailstore.maildrop import Listing, Opened
+from pop3service.reading import SessionListing
 from pop3service.states import Code, ReadPiece, Refusal
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 class Source(Protocol):
     """Where pieces come from: a pop3service.reading.Reader."""
 
+    def at_hand(self, index: int) -> bytes | None: ...
     def read(self, wanted: ReadPiece) -> Any: ...
     def close(self) -> None: ...
 
@@ -44,20 +46,23 @@ def shown_listing(listing: Listing, added: Mapping[int, int]) -> Listing:
     )
 
 
-class SurrogateReader:
+class SurrogateReader(SessionListing):
     """Reads the messages of one session, surrogates in the place of those that have one."""
 
     __slots__ = ("_added", "_correct", "_downgrader", "_left", "_source", "_start", "_stored_piece")
 
     def __init__(
         self,
+        shown: Listing,
         source: Source,
         added: Mapping[int, int],
         *,
         start: Callable[[Coroutine[Any, Any, bytes]], Any],
         correct: Callable[[int, int], Awaitable[None]],
     ) -> None:
-        """`start` makes a future of work; `correct` stores for a uid what should have been its `added`."""
+        """`shown` is the listing with the surrogates' octets; `start` makes a future of work; `correct` stores for a
+        uid what should have been its `added`."""
+        super().__init__(shown)
         self._source = source
         self._added = added
         self._start = start
@@ -65,6 +70,10 @@ class SurrogateReader:
         self._downgrader = Downgrader()
         self._stored_piece = 0
         self._left = 0  # octets of the stored message that were not read yet
+
+    def at_hand(self, index: int) -> bytes | None:
+        """No surrogate is."""
+        return None if self.uids[index] in self._added else self._source.at_hand(index)
 
     def read(self, wanted: ReadPiece) -> Any:
         added = self._added.get(wanted.uid)

@@ -2,7 +2,7 @@
 
 import itertools
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,10 @@ class MemoryListing:
     wire_octets: Sequence[int]
     header_octets: Sequence[int]
     unique_ids: dict[int, str]
+    ahead: Callable[[int], bytes | None]
+
+    def at_hand(self, index: int) -> bytes | None:
+        return self.ahead(index)
 
 
 @dataclass
@@ -63,6 +67,8 @@ class MemoryMaildrop:
     passwords: list[tuple[str, str]] = field(default_factory=list)
     #: Requests of these types fail as if the database were away.
     broken: tuple[type[Any], ...] = ()
+    #: What has been read ahead of the message at an index.
+    ahead: Callable[[int], bytes | None] = lambda index: None
 
     def __post_init__(self) -> None:
         self.encoded = [encode(message) for message in self.messages]
@@ -79,6 +85,7 @@ class MemoryMaildrop:
             array("q", [len(each.wire) for each in self.encoded]),
             array("q", [each.header_octets for each in self.encoded]),
             self.unique_ids,
+            self.ahead,
         )
 
     def carry_out(self, request: Request) -> Any:

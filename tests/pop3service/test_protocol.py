@@ -147,6 +147,22 @@ class TestPressure:
             dialogue.carry_out()
         assert session.request is None
 
+    def test_what_is_at_hand_is_sent_like_what_is_asked_for(self) -> None:
+        asked = after_login(message(1000), message(300))
+        at_hand = after_login(message(1000), message(300))
+        at_hand.maildrop.ahead = lambda index: at_hand.maildrop.encoded[index].wire
+        commands = b"RETR 1\r\nRETR 2\r\nSTAT\r\nRETR 1\r\n"
+        assert at_hand.say(commands) == asked.say(commands)
+        assert [type(each) for each in at_hand.maildrop.requests] == [Authenticate, ReadListing]
+        for dialogue in (asked, at_hand):
+            dialogue.say(b"QUIT\r\n")
+            assert dialogue.maildrop.finished == Finish([], [11, 12])
+
+    def test_what_is_at_hand_but_not_whole_is_asked_for(self) -> None:
+        dialogue = after_login(message(1000), ahead=lambda index: b"too short\r\n")
+        status, _, body = dialogue.say(b"RETR 1\r\n").partition(b"\r\n")
+        assert (status, body) == (b"+OK 1000 octets", dialogue.maildrop.encoded[0].wire + b".\r\n")
+
 
 class TestLimits:
     def test_twenty_bad_commands_in_a_row_end_the_session(self) -> None:

@@ -69,3 +69,4 @@ class TestTransaction:
         assert listing == NoMessages()
         assert [*listing.uids, *listing.octets, *listing.wire_octets, *listing.header_octets] == []
         assert listing.unique_ids == {}
+        assert listing.at_hand(0) is None
