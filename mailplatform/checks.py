@@ -18,6 +18,8 @@ from accounts.tokens import EndpointIntrospector, endpoint_problem
 LEAST_IDLE_SECONDS = 600
 #: A worker beats every two seconds; a late beat must not cost it its locks.
 LEAST_DEAD_SECONDS = 10
+#: More proxies than this, by the version of IP, are clients: a /24, and a /64.
+PROXIES_IN_A_NETWORK = {4: 2**8, 6: 2**64}
 #: What scramp serves without channel binding; RFC 5802, 5.1: "at least 4096".
 SCRAM_MECHANISMS = {"SCRAM-SHA-1", "SCRAM-SHA-256"}
 SCRAM_ITERATIONS = range(4096, 1_000_001)
@@ -72,7 +74,7 @@ def _timers() -> Iterator[CheckMessage]:
 
 
 def _networks() -> Iterator[CheckMessage]:
-    for name in ("PLAINTEXT_NETWORKS", "THROTTLE_EXEMPT_NETWORKS"):
+    for name in ("PLAINTEXT_NETWORKS", "PROXY_NETWORKS", "THROTTLE_EXEMPT_NETWORKS"):
         for text in getattr(settings, name):
             try:
                 network = ipaddress.ip_network(text)
@@ -83,6 +85,12 @@ def _networks() -> Iterator[CheckMessage]:
                     id="mailplatform.E004",
                 )
                 continue
+            if name == "PROXY_NETWORKS" and network.num_addresses > PROXIES_IN_A_NETWORK[network.version]:
+                yield Warning(
+                    f"PROXY_NETWORKS: everybody in {text} can claim to come from any address.",
+                    hint="List the proxies themselves, such as 192.0.2.7/32; clients in the network cannot log in.",
+                    id="mailplatform.W003",
+                )
             if name == "PLAINTEXT_NETWORKS" and not network.is_private and not network.is_loopback:
                 yield Warning(
                     f"PLAINTEXT_NETWORKS: passwords may cross {text} unencrypted, which is not a private network.",

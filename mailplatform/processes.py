@@ -23,10 +23,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import uvloop
+from django.conf import settings
 from django.db import connections
 from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
+
+from mailplatform.arrivals import Arrival, Networks
+from mailplatform.gate import Gate
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +40,6 @@ BACKLOG = 2048
 OPEN_FILES = 65_536
 #: Seconds between heartbeats; the arbiter replaces a worker that is silent for 30.
 BEAT_SECONDS = 1.0
-#: Seconds a TLS handshake may take.
-HANDSHAKE_SECONDS = 30.0
 #: Seconds that a worker waits which could not begin, so that the arbiter does not start one after the other.
 FAILED_SECONDS = 1.0
 #: A peer that has vanished is noticed: seconds without a word before the first question, between questions, and how
@@ -104,8 +106,8 @@ class ServerWorker(Worker):
     async def begin(self) -> None:
         """Make ready, before the first connection. An exception ends the process without `end`, another is started."""
 
-    def connected(self, bind: Bind) -> asyncio.Protocol:
-        """The protocol of one new connection to `bind`."""
+    def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
+        """The protocol of one new connection to `bind`, whose session begins."""
         raise NotImplementedError
 
     async def drain(self) -> None:
@@ -119,6 +121,12 @@ class ServerWorker(Worker):
         """What the certificate and key of the command line make; None where none were given."""
         context: ssl.SSLContext | None = self.app.tls
         return context
+
+    def gate(self) -> Gate:
+        """What every connection goes through before `connected`, by the settings of the project. In the loop."""
+        return Gate(
+            proxies=Networks(settings.PROXY_NETWORKS), plaintext=Networks(settings.PLAINTEXT_NETWORKS), tls=self.tls
+        )
 
     def init_signals(self) -> None:
         """Undo the arbiter's handlers; those of the worker are the loop's."""
@@ -144,11 +152,13 @@ class ServerWorker(Worker):
         loop.add_signal_handler(signal.SIGQUIT, end_at_once)
         beating = asyncio.create_task(self._beat(stop))
         await self._begin_or_wait(stop)
+        gate = self.gate()
         try:
-            servers = [await self._listen(bind, listener) for bind, listener in self._listeners()]
+            servers = [await self._listen(gate, bind, listener) for bind, listener in self._listeners()]
             await stop.wait()
             for server in servers:
                 server.close()
+            gate.close()
             await self._drain_until(hurry)
         finally:
             await self.end()
@@ -167,17 +177,15 @@ class ServerWorker(Worker):
         ports = [listener.getsockname()[1] for listener in listeners]
         return list(zip(match_binds(self.app.binds, ports), listeners, strict=True))
 
-    async def _listen(self, bind: Bind, listener: socket.socket) -> asyncio.Server:
+    async def _listen(self, gate: Gate, bind: Bind, listener: socket.socket) -> asyncio.Server:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEPALIVE.items():
             if (option := getattr(socket, name, None)) is not None:  # not every system has them all
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
         return await asyncio.get_running_loop().create_server(
-            functools.partial(self.connected, bind),
+            functools.partial(gate.entry, functools.partial(self.connected, bind), tls=bind.tls),
             sock=listener,
             backlog=BACKLOG,
-            ssl=self.tls if bind.tls else None,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if bind.tls else None,
         )
 
     async def _beat(self, stop: asyncio.Event) -> None:

@@ -63,6 +63,8 @@ MAIL_EXPIRE_DAYS = env.int("MAIL_EXPIRE_DAYS", 0)
 MAIL_SHELF_DAYS = env.int("MAIL_SHELF_DAYS", 30)
 #: Networks from which a password may cross an unencrypted connection (promise 6).
 PLAINTEXT_NETWORKS = env.list("PLAINTEXT_NETWORKS", default=["127.0.0.0/8", "::1/128"])
+#: Networks of proxies: their PROXY header is believed, and a connection from there without one is ended.
+PROXY_NETWORKS = env.list("PROXY_NETWORKS", default=[])
 
 # --- POP3 --------------------------------------------------------------------------------------------------
 

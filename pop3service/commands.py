@@ -334,6 +334,8 @@ def carry_out(state: State, line: bytes) -> Reply:
     verb, space, rest = line.partition(b" ")
     command = COMMANDS.get(verb) or COMMANDS.get(verb.upper())
     if command is None:
+        if verb == b"PROXY":  # version 2 has a QUIT of its own
+            raise Refusal("a PROXY header, from an address that is not listed as a proxy's", ends=True)
         raise Refusal("unknown command: CAPA lists what this server offers" if line else "empty command")
     if not isinstance(state, command.states):
         when = "log in with USER and PASS first" if isinstance(state, Authorization) else "you are logged in already"

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from mailplatform.arrivals import Arrival
 from pop3service.protocol import OUTPUT_HIGH, Session
 from pop3service.states import Code, Ending, Refusal, Request, StartTls, Tally
 
@@ -48,15 +49,6 @@ class Work(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """Who comes: the client's address, whether the connection began with TLS, and the version of that."""
-
-    host: str
-    encrypted: bool
-    tls: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     idle_seconds: float = 600
     login_seconds: float = 60
@@ -82,9 +74,9 @@ class Connections:
         self._none_open = asyncio.Event()
         self._sweeping: asyncio.TimerHandle = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
-    def connected(self, *, encrypted: bool) -> asyncio.Protocol:
-        """The protocol of a new connection, which began with TLS or not."""
-        return Connection(self, encrypted=encrypted)
+    def connected(self, arrival: Arrival) -> asyncio.Protocol:
+        """The protocol of a new connection, whose session begins."""
+        return Connection(self, arrival)
 
     def lost(self, connection: "Connection") -> None:
         """A connection is gone."""
@@ -133,9 +125,9 @@ class Connection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
+        "_arrival",
         "_began",
         "_choked",
-        "_client",
         "_due",
         "_early",
         "_encrypted",
@@ -154,14 +146,14 @@ class Connection(asyncio.Protocol):
         "_working",
     )
 
-    _client: str  # the address
     _session: Session
     _work: Work
     _transport: asyncio.Transport
 
-    def __init__(self, server: Connections, *, encrypted: bool) -> None:
+    def __init__(self, server: Connections, arrival: Arrival) -> None:
         self._server = server
-        self._encrypted = encrypted
+        self._arrival = arrival
+        self._encrypted = arrival.encrypted
         self._reading = True
         self._choked = False  # the client does not take what was sent
         self._working = False  # a request is being carried out
@@ -180,12 +172,10 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self._server
         self._take_transport(transport)
-        peer = transport.get_extra_info("peername")
-        self._client = str(peer[0]) if peer else ""
         if server.draining or len(server.open) >= server.limits.max_connections:
             self._turn_away()
             return
-        self._session, self._work = server.welcome(Arrival(self._client, self._encrypted, self._tls_version()))
+        self._session, self._work = server.welcome(self._arrival)
         self._lost = False
         self._began = self._since = server.loop.time()
         server.open.add(self)
@@ -254,7 +244,7 @@ class Connection(asyncio.Protocol):
     def _turn_away(self) -> None:
         server = self._server
         if not server.draining:
-            logger.warning("%d connections are open, %s is refused", len(server.open), self._client)
+            logger.warning("%d connections are open, %s is refused", len(server.open), self._arrival.address)
         self._transport.write(Refusal(SHUTDOWN if server.draining else TOO_MANY, Code.SYS_TEMP).reply)
         self._transport.close()
 
@@ -333,7 +323,7 @@ class Connection(asyncio.Protocol):
         except Refusal as refusal:
             outcome = refusal
         except Exception:
-            logger.exception("%s: %s failed", self._client, type(request).__name__)
+            logger.exception("%s: %s failed", self._arrival.address, type(request).__name__)
             self._session.fail()
             return
         if isinstance(outcome, asyncio.Future):
@@ -351,7 +341,9 @@ class Connection(asyncio.Protocol):
         ours = outcome.cancelled() or (error is not None and not isinstance(error, Refusal))
         if ours:
             # The request itself is not logged: there may be a password in it.
-            logger.error("%s: %s %s", self._client, name, "failed" if error else "was given up", exc_info=error)
+            logger.error(
+                "%s: %s %s", self._arrival.address, name, "failed" if error else "was given up", exc_info=error
+            )
         if self._lost:
             return
         if ours:

@@ -5,7 +5,6 @@ The worker has a row in the database, which it keeps fresh and by which its lock
 
 import asyncio
 import functools
-import ipaddress
 import logging
 import uuid
 from collections.abc import Callable
@@ -15,12 +14,13 @@ from django.conf import settings
 
 from accounts import activity
 from accounts.passwords import PasswordChecker
+from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
 from pop3service import sessions, workers
 from pop3service.access import Keeper, Visit
 from pop3service.protocol import Session
-from pop3service.server import Arrival, Connections, Limits
+from pop3service.server import Connections, Limits
 from pop3service.states import Channel
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,8 @@ class Pop3Worker(ServerWorker):
             asyncio.create_task(self._write_sessions()),
         ]
 
-    def connected(self, bind: Bind) -> asyncio.Protocol:
-        return self._connections.connected(encrypted=bind.tls)
+    def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
+        return self._connections.connected(arrival)
 
     async def drain(self) -> None:
         await self._connections.drain()
@@ -99,24 +99,12 @@ class Reception:
     def __init__(self, keeper: Keeper, *, starttls: bool) -> None:
         self._keeper = keeper
         self._starttls = starttls
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in settings.PLAINTEXT_NETWORKS]
-        self._trusts = functools.lru_cache(maxsize=4096)(self._is_listed)
 
     def __call__(self, arrival: Arrival) -> tuple[Session, Visit]:
         channel = Channel(
             hostname=settings.MAIL_HOSTNAME,
             encrypted=arrival.encrypted,
             starttls=self._starttls,
-            plaintext=self._trusts(arrival.host),
+            plaintext=arrival.plaintext,
         )
-        return Session(channel), self._keeper.visit(arrival.host, arrival.tls)
-
-    def _is_listed(self, host: str) -> bool:
-        """Whether a password may cross an unencrypted connection from this address (promise 6)."""
-        try:
-            address = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._networks)
+        return Session(channel), self._keeper.visit(arrival.address, arrival.tls)

@@ -34,20 +34,22 @@ _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class Session(Generic[R]):
-    """One connection's conversation. `tls_offered`: STARTTLS can be done."""
+    """One connection's conversation. `tls_offered`: STARTTLS can be done; `tls_active`: it is encrypted."""
 
-    def __init__(self, service: Service, *, hostname: str, max_octets: int, tls_offered: bool) -> None:
+    def __init__(
+        self, service: Service, *, hostname: str, max_octets: int, tls_offered: bool, tls_active: bool = False
+    ) -> None:
         self.service = service
         self.hostname = hostname
         self.max_octets = max_octets
         self.tls_offered = tls_offered
-        self.tls_active = False
+        self.tls_active = tls_active
         self._state: State[R] = Start()
         self._input = bytearray()
         self._output = bytearray()
         self._request: Request[R] | None = None
         self._waiting = False
-        self._overlong = False
+        self._overlong = self._nul = False
         self._asked: list[Address | Reply] = []  # RCPTs that are looked up, and the replies that come after them
         self._errors = self._refused = self._idle_commands = 0
         self._farewell: Reply | None = None
@@ -207,6 +209,9 @@ class Session(Generic[R]):
     # --- Commands ---
 
     def _command(self, line: bytes) -> None:
+        if line[:6] == b"PROXY " or (line == b"QUIT\n" and self._nul):  # versions 1 and 2 of a proxy's header
+            return self.end(replies.NOT_A_PROXY)
+        self._nul = line == b"\0\r\n"
         overlong, self._overlong = self._overlong or len(line) > LINE_OCTETS, False
         if overlong:
             return self._reply(replies.LINE_TOO_LONG)

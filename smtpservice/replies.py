@@ -40,6 +40,7 @@ FAILED = Reply(421, "4.3.0", "Temporary failure on our side, closing; try again 
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many errors, closing")
 TOO_MANY_COMMANDS = Reply(421, "4.7.0", "Too many commands without a message, closing")
 NOT_HTTP = Reply(421, "4.7.0", "This is a mail server, closing")
+NOT_A_PROXY = Reply(421, "4.7.0", "A PROXY header, from an address that is not listed as a proxy's; closing")
 
 TRY_AGAIN = Reply(451, "4.3.0", "Temporary failure on our side, try again later")
 NO_SPACE = Reply(452, "4.3.1", "No space for the message at the moment, try again later")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol, cast
 
+from mailplatform.arrivals import Arrival
 from mailstore.delivery import Body
 from smtpservice import replies
 from smtpservice.commands import Address
@@ -72,12 +73,16 @@ class Connections:
         self._none_open = asyncio.Event()
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
-    def connected(self, service: Service) -> asyncio.Protocol:
+    def connected(self, service: Service, arrival: Arrival) -> asyncio.Protocol:
         """The protocol of a new connection."""
         session = Session[Accepted](
-            service, hostname=self.hostname, max_octets=self.max_octets, tls_offered=self.tls is not None
+            service,
+            hostname=self.hostname,
+            max_octets=self.max_octets,
+            tls_offered=self.tls is not None,
+            tls_active=arrival.encrypted,
         )
-        return Connection(self, session)
+        return Connection(self, session, arrival)
 
     def lost(self, connection: "Connection") -> None:
         """A connection is gone, and nothing of it is in flight."""
@@ -115,9 +120,10 @@ class Connections:
 class Connection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, owner: Connections, session: Session[Accepted]) -> None:
+    def __init__(self, owner: Connections, session: Session[Accepted], arrival: Arrival) -> None:
         self._owner = owner
         self._session = session
+        self._arrival = arrival
         self._body: Body | None = None
         self._task: asyncio.Task[None] | None = None
         self._gone = self._ended = self._paused = self._client_reads_not = False
@@ -127,11 +133,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
-        peer = transport.get_extra_info("peername")
-        self._client_address = str(peer[0]) if peer else "unknown"
         self._owner.open.add(self)
         if len(self._owner.open) > self._owner.max_connections:
-            logger.warning("too many connections: %s is refused", self._client_address)
+            logger.warning("too many connections: %s is refused", self._arrival.address)
             self._session.refuse(replies.TOO_MANY_CONNECTIONS)
         self.pump()
 
@@ -168,7 +172,7 @@ class Connection(asyncio.Protocol):
         if self._transport.is_closing():
             self._transport.abort()
         else:
-            logger.info("%s: timed out", self._client_address)
+            logger.info("%s: timed out", self._arrival.address)
             self._session.end(replies.TIMED_OUT)
             self._heard_at = self._message_at = now
             self.pump()
@@ -225,7 +229,7 @@ class Connection(asyncio.Protocol):
                 case StartTls():
                     await self._start_tls()
         except Exception:  # a bug of ours: this session ends with it, the others go on
-            logger.exception("%s: %s failed", self._client_address, type(request).__name__)
+            logger.exception("%s: %s failed", self._arrival.address, type(request).__name__)
             self._session.end(replies.FAILED)
         self._task = None
         if self._gone:
@@ -254,7 +258,7 @@ class Connection(asyncio.Protocol):
         with self._body or Body() as body:
             self._body = None
             answers = await self._owner.intake.deliver(
-                request, body, service=self._session.service, client_address=self._client_address
+                request, body, service=self._session.service, client_address=self._arrival.address
             )
         self._message_at = time.monotonic()
         return answers
@@ -268,7 +272,7 @@ class Connection(asyncio.Protocol):
                 self._transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_SECONDS
             )
         except (OSError, EOFError) as error:  # so are ssl.SSLError and TimeoutError
-            logger.info("%s: TLS handshake failed: %s", self._client_address, error)
+            logger.info("%s: TLS handshake failed: %s", self._arrival.address, error)
             transport = None
         if transport is None or self._transport.is_closing():  # gone, or cut off, during the handshake
             self._gone = True

@@ -6,6 +6,7 @@ import logging
 from django.conf import settings
 
 from accounts import activity
+from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
 from smtpservice.intake import LocalIntake
@@ -36,8 +37,8 @@ class SmtpWorker(ServerWorker):
         )
         self._flushing = asyncio.create_task(self._flush_for_ever())
 
-    def connected(self, bind: Bind) -> asyncio.Protocol:
-        return self._connections.connected(Service(bind.role))
+    def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
+        return self._connections.connected(Service(bind.role), arrival)
 
     async def drain(self) -> None:
         await self._connections.drain()

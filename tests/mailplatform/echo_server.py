@@ -8,6 +8,7 @@ from pathlib import Path
 
 import django
 
+from mailplatform.arrivals import Arrival
 from mailplatform.processes import Bind, ServerApplication, ServerWorker
 
 
@@ -44,7 +45,7 @@ class EchoWorker(ServerWorker):
         self.open: set[Echo] = set()
         self.empty = asyncio.Event()
 
-    def connected(self, bind: Bind) -> Echo:
+    def connected(self, bind: Bind, arrival: Arrival) -> Echo:
         return Echo(self, bind)
 
     async def drain(self) -> None:

@@ -30,6 +30,8 @@ def test_the_defaults_are_in_order() -> None:
         ("PLAINTEXT_NETWORKS", ["somewhere"], "mailplatform.E004"),
         ("THROTTLE_EXEMPT_NETWORKS", ["10.0.0.1/8"], "mailplatform.E004"),
         ("PLAINTEXT_NETWORKS", ["0.0.0.0/0"], "mailplatform.W001"),
+        ("PROXY_NETWORKS", ["192.0.2.7/24"], "mailplatform.E004"),
+        ("PROXY_NETWORKS", ["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/64"], "mailplatform.W003"),
         ("LOGIN_RECORD_DAYS", 0, "mailplatform.E001"),
         ("LOGIN_RECORDS_MAX", 0, "mailplatform.E001"),
         ("SESSION_RECORD_DAYS", 0, "mailplatform.E001"),

@@ -21,11 +21,13 @@ from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 
 from accounts.passwords import PasswordChecker
+from mailplatform.arrivals import Arrival, Networks
 from mailplatform.bridge import Bridge
+from mailplatform.gate import Gate
 from pop3service import workers
 from pop3service.access import Keeper
 from pop3service.protocol import Session
-from pop3service.server import Arrival, Connections, Limits, Work
+from pop3service.server import Connections, Limits, Work
 from pop3service.states import Channel, Ending, Finish, Refusal, Request, Tally
 from pop3service.worker import Reception
 from tests.pop3service.memory import LOGIN, PASSWORD, MemoryMaildrop
@@ -140,15 +142,16 @@ class Served:
     ) -> None:
         self.thread = thread
         self.connections: Connections = thread.call(Connections, welcome=welcome, limits=limits or Limits(), tls=tls)
+        self._gate: Gate = thread.call(Gate, proxies=Networks([]), plaintext=Networks(["127.0.0.0/8"]), tls=tls)
         self._listeners: list[asyncio.Server] = []
-        self.plain = self._listen(encrypted=False, context=None)
-        self.tls = self._listen(encrypted=True, context=tls) if tls else 0
+        self.plain = self._listen(tls=False)
+        self.tls = self._listen(tls=True) if tls else 0
 
-    def _listen(self, *, encrypted: bool, context: ssl.SSLContext | None) -> int:
-        def connected() -> asyncio.Protocol:
-            return self.connections.connected(encrypted=encrypted)
+    def _listen(self, *, tls: bool) -> int:
+        def entry() -> asyncio.Protocol:
+            return self._gate.entry(self.connections.connected, tls=tls)
 
-        listener = self.thread.run(self.thread.loop.create_server(connected, "127.0.0.1", 0, ssl=context))
+        listener = self.thread.run(self.thread.loop.create_server(entry, "127.0.0.1", 0))
         self._listeners.append(listener)
         port: int = listener.sockets[0].getsockname()[1]
         return port
@@ -164,6 +167,7 @@ class Served:
     def close(self) -> None:
         for listener in self._listeners:
             self.thread.call(listener.close)
+        self.thread.call(self._gate.close)
         self.thread.run(self.connections.end())
 
 

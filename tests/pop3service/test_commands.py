@@ -77,6 +77,17 @@ class TestUnencrypted:
         assert b"STLS" not in before_login(plaintext=False).line("USER mrose")
 
 
+@pytest.mark.parametrize(
+    "header", [b"PROXY TCP4 192.0.2.7 192.0.2.25 1 110\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"]
+)
+def test_a_header_of_a_proxy_that_is_none_ends_the_session(header: bytes) -> None:
+    dialogue = before_login()
+    dialogue.send(header + b"USER mrose\r\n")
+    words = b"-ERR a PROXY header, from an address that is not listed as a proxy's"
+    assert dialogue.hear().splitlines()[-1].startswith(words if header.startswith(b"PROXY") else b"+OK")  # its QUIT
+    assert dialogue.session.closed
+
+
 class TestStls:
     """RFC 2595, 4."""
 

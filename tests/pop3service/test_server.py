@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from accounts.sasl import Authenticate
+from mailplatform.arrivals import Arrival
 from pop3service.protocol import OUTPUT_HIGH
-from pop3service.server import Arrival, Limits
+from pop3service.server import Limits
 from pop3service.states import Finish, ReadListing, ReadPiece
 from tests.pop3service import transcript
 from tests.pop3service.memory import chunks, message
@@ -55,8 +56,8 @@ class TestArrival:
             plain.greet()
             encrypted.greet()
         assert sorted(served.arrivals, key=lambda arrival: arrival.encrypted) == [
-            Arrival("127.0.0.1", encrypted=False),
-            Arrival("127.0.0.1", encrypted=True, tls="TLSv1.3"),
+            Arrival("127.0.0.1", plaintext=True),
+            Arrival("127.0.0.1", "TLSv1.3"),
         ]
 
 

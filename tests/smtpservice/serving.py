@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import socket
 import ssl
@@ -12,6 +13,8 @@ import uvloop
 
 from accounts.lookup import FoundMailbox
 from accounts.routing import Route
+from mailplatform.arrivals import Networks
+from mailplatform.gate import Gate
 from mailstore.delivery import Body
 from mailstore.wire import unstuff
 from smtpservice import replies
@@ -167,7 +170,10 @@ async def serving(service: Service = Service.SMTP, **options: Any) -> AsyncItera
     }
     intake = MemoryIntake()
     connections = Connections(intake, **limits | options)
-    server = await asyncio.get_running_loop().create_server(lambda: connections.connected(service), "127.0.0.1", 0)
+    gate = Gate(proxies=Networks([]), plaintext=Networks([]), tls=connections.tls)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: gate.entry(functools.partial(connections.connected, service), tls=False), "127.0.0.1", 0
+    )
     running = Running(connections, intake, server)
     try:
         yield running

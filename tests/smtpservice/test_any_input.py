@@ -46,7 +46,7 @@ COMMANDS = [
 ]
 ENDS = st.sampled_from([b"\r\n"] * 8 + [b"\n", b"\r\r\n", b" \r\n", b"\t\r\n"])
 #: What ends a session, and so would be the last line that is answered.
-LAST = (b"QUIT", *(name.encode() for name in protocol._HTTP))
+LAST = (b"QUIT", b"PROXY", *(name.encode() for name in protocol._HTTP))
 BINARY = (
     st.binary(max_size=40)
     .map(lambda line: line.replace(b"\n", b""))

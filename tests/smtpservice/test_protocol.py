@@ -369,6 +369,21 @@ def test_a_browser_is_turned_away_at_its_first_line(request_line: bytes) -> None
     assert talk.closed
 
 
+@pytest.mark.parametrize("header", [b"PROXY TCP4 192.0.2.7 192.0.2.25 1 25\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"])
+def test_a_header_of_a_proxy_that_is_none_ends_the_session(header: bytes) -> None:
+    talk = Talk(greeted=False)
+    assert talk.codes(header + b"\r\nEHLO evil\r\n")[-1] == "421 4.7.0"
+    assert talk.closed
+
+
+def test_a_session_that_begins_encrypted_offers_no_starttls() -> None:
+    session = protocol.Session[str](Service.SMTP, hostname="m", max_octets=1, tls_offered=True, tls_active=True)
+    session.receive(b"EHLO me\r\nSTARTTLS\r\n")
+    output = session.take_output()
+    assert b"STARTTLS" not in output
+    assert b"503 5.5.1 TLS is in use already" in output
+
+
 def test_end_says_why_and_an_answer_that_comes_later_is_ignored() -> None:
     session = Session[str](Service.SMTP, hostname=HOST, max_octets=100, tls_offered=False)
     session.receive(b"EHLO me\r\n" + ENVELOPE)

@@ -1,6 +1,7 @@
 """The worker: its listeners' services, its settings, the day's counts, and an end that leaves nothing open."""
 
 import asyncio
+import functools
 import logging
 import os
 import threading
@@ -39,9 +40,9 @@ def with_worker(use: Callable[[SmtpWorker], Awaitable[None]]) -> None:
 
 
 async def connect(made: SmtpWorker, service: Service) -> Client:
-    server = await asyncio.get_running_loop().create_server(
-        lambda: made.connected(Bind(service.value, "127.0.0.1", 0)), "127.0.0.1", 0
-    )
+    connected = functools.partial(made.connected, Bind(service.value, "127.0.0.1", 0))
+    gate = made.gate()
+    server = await asyncio.get_running_loop().create_server(lambda: gate.entry(connected, tls=False), "127.0.0.1", 0)
     client = Client(*await asyncio.open_connection(*server.sockets[0].getsockname()))
     server.close()
     return client
