@@ -355,10 +355,12 @@ class LoginRecord(models.Model):
     class Meta:
         verbose_name = _("login")
         verbose_name_plural = _("logins")
-        ordering = ["-id"]
+        ordering = ["-at", "-id"]
         indexes = [
             models.Index(fields=["at"], name="accounts_loginrecord_at"),
             models.Index(fields=["mailbox", "at"], name="accounts_loginrecord_mailbox"),
+            models.Index(fields=["address", "at"], name="accounts_loginrecord_address"),
+            models.Index(fields=["result", "at"], name="accounts_loginrecord_result_at"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(result__in=LoginResult.values), name="accounts_loginrecord_result"),

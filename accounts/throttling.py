@@ -213,6 +213,26 @@ class Guesses:
         return hmac.digest(self._key, text, hashlib.sha256)[:16]
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is counted under a key of `Throttle`, and how many seconds the next try has to wait for it."""
+
+    key: str
+    failures: float
+    seconds: float
+
+
+def find_waiting(pairs: Sequence[tuple[str, str]], now: float | None = None) -> list[Waiting]:
+    """What makes tries of these logins from these addresses wait, the longest wait first; empty where nothing does."""
+    moment = time.time() if now is None else now
+    throttles = Throttles()
+    places = [throttles.place(address, login) for login, address in pairs]
+    keys = {key for place in places for key in (place.own, *place.others)}
+    counts = _counts(Throttle.objects.filter(key__in=keys)) if keys else ()
+    found = [Waiting(key, count.after(_rule(key), moment), count.seconds(_rule(key), moment)) for key, count in counts]
+    return sorted((each for each in found if each.seconds > 0), key=lambda each: -each.seconds)
+
+
 def forgive(keys: Sequence[str]) -> int:
     """Forget these failures, in all processes within seconds; answers how many counts there were."""
     now = timezone.now()

@@ -42,6 +42,19 @@ _NAVIGATION = [
         ],
     },
     {
+        "title": _("Who comes and goes"),
+        "separator": True,
+        "items": [
+            _link(_("Logins"), "login", "admin:accounts_loginrecord_changelist", "accounts.view_loginrecord"),
+            _link(
+                _("Sessions"),
+                "swap_vert",
+                "admin:pop3service_sessionrecord_changelist",
+                "pop3service.view_sessionrecord",
+            ),
+        ],
+    },
+    {
         "title": _("Administration"),
         "separator": True,
         "items": [

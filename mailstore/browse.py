@@ -37,10 +37,19 @@ class Page:
 
 
 def page_of_messages(
-    mailbox_id: int, *, before_uid: int | None = None, size: int = 50, search: str = "", shelf: bool = False
+    mailbox_id: int,
+    *,
+    before_uid: int | None = None,
+    size: int = 50,
+    search: str = "",
+    shelf: bool = False,
+    deleted_by: int | None = None,
 ) -> Page:
-    """The newest messages below `before_uid`, live ones or those on the shelf, that have `search` in their envelope."""
-    messages = _found(mailbox_id, search, shelf)
+    """The newest messages below `before_uid`, live ones or those on the shelf, that have `search` in their envelope.
+
+    With `deleted_by`, the serial of a session, those alone that it deleted.
+    """
+    messages = _found(mailbox_id, search, shelf, deleted_by)
     if before_uid is not None:
         messages = messages.filter(uid__lt=before_uid)
     rows = list(messages.order_by("-uid")[: size + 1])
@@ -48,9 +57,11 @@ def page_of_messages(
     return Page(rows[:size], rows[size - 1].uid if more else None)
 
 
-def find_uids(mailbox_id: int, *, most: int, search: str = "", shelf: bool = False) -> list[int]:
+def find_uids(
+    mailbox_id: int, *, most: int, search: str = "", shelf: bool = False, deleted_by: int | None = None
+) -> list[int]:
     """The uids, lowest first, of all that the pages of `page_of_messages` show; at `most` so many."""
-    return list(_found(mailbox_id, search, shelf).order_by("uid").values_list("uid", flat=True)[:most])
+    return list(_found(mailbox_id, search, shelf, deleted_by).order_by("uid").values_list("uid", flat=True)[:most])
 
 
 def overview(mailbox_id: int) -> Overview:
@@ -69,9 +80,11 @@ def count_shelved(mailbox_id: int) -> int:
     return len(shelved_messages(mailbox_id).values_list("uid", flat=True)[: SHELVED_COUNTED + 1])
 
 
-def _found(mailbox_id: int, search: str, shelf: bool) -> QuerySet[Message]:
+def _found(mailbox_id: int, search: str, shelf: bool, deleted_by: int | None) -> QuerySet[Message]:
     """Live messages or those on the shelf that have each word of `search` in their envelope."""
     messages = shelved_messages(mailbox_id) if shelf else live_messages(mailbox_id)
+    if deleted_by is not None:
+        messages = messages.filter(deleted_serial=deleted_by)
     for word in search.replace("\0", "").split():
         found = Q(subject__icontains=word) | Q(sender__icontains=word) | Q(message_id__icontains=word)
         messages = messages.filter(found)

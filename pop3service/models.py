@@ -97,4 +97,4 @@ class SessionRecord(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"session {self.serial} of {self.mailbox_id}"
+        return f"{self.login}, {self.began_at:%Y-%m-%d %H:%M}"

@@ -6,6 +6,7 @@ stored behind it.
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from django import forms
@@ -23,7 +24,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_POST
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 from unfold.decorators import action
 from unfold.views import ChangeList
@@ -32,11 +33,12 @@ from accounts import services
 from accounts.models import Mailbox, default_quota_octets
 from mailplatform.admin.deletion import Preview, preview
 from mailplatform.admin.display import held_by, last_login, mark_open, moment_cell, quota_bar, state
+from mailplatform.admin.lately import forgive_view, lately
 from mailplatform.admin.lists import List, ListAdmin
 from mailplatform.admin.log import log_many
 from mailplatform.admin.messages import mailbox_tabs, message_urls
 from mailplatform.admin.octets import OctetsField, human
-from mailplatform.admin.situation import facts_about, may_set_password
+from mailplatform.admin.situation import by_weight, facts_about, may_set_password
 from mailstore.removal import remove_mailboxes
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
@@ -170,7 +172,12 @@ class MailboxAdmin(ListAdmin):
     def get_urls(self) -> list[URLPattern]:
         urls: list[URLPattern] = super().get_urls()
         finding = path("find/", self.admin_site.admin_view(require_GET(self.find)), name="accounts_mailbox_find")
-        return [finding, *message_urls(self), *urls]
+        forgiving = path(
+            "<int:mailbox_id>/forgive/",
+            self.admin_site.admin_view(require_POST(partial(forgive_view, self))),
+            name="accounts_mailbox_forgive",
+        )
+        return [finding, forgiving, *message_urls(self), *urls]
 
     def find(self, request: HttpRequest) -> HttpResponse:
         """To the one mailbox that is found, else to the list of those that are: the field beside every page."""
@@ -186,7 +193,8 @@ class MailboxAdmin(ListAdmin):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         mailbox = kwargs.get("obj")
         if mailbox is not None:
-            context |= {**mailbox_tabs(mailbox, "account"), "facts": facts_about(mailbox, request)}
+            context |= {**mailbox_tabs(mailbox, "account"), **lately(mailbox, request, self)}
+            context["facts"] = by_weight([*facts_about(mailbox, request), *context["record_facts"]])
         return super().render_change_form(request, context, *args, **kwargs)
 
     @action(description=gettext_lazy("Set password"), url_path="set-password", icon="key", permissions=["set_password"])

@@ -6,6 +6,7 @@ accounts.read_mail, and each look is written to the admin's log and to the proce
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -115,7 +116,10 @@ class _Pages:
             "readable": read(browse.read_message(mailbox.pk, message.uid)),
             "received": moment(message.received_at),
             "fetched": moment(message.retrieved_at),
+            "fetched_by": session_url(request, mailbox.pk, message.retrieved_serial),
             "deleted": moment(message.deleted_at),
+            "deleted_by": session_url(request, mailbox.pk, message.deleted_serial),
+            "expired": message.deleted_at is not None and message.deleted_serial is None,
             "size": human(message.octets),
         }
         tab = "shelf" if message.deleted_at else "messages"
@@ -156,12 +160,14 @@ class _Pages:
 
     def _page(self, request: HttpRequest, mailbox: Mailbox, *, on_shelf: bool) -> tuple[list[Message], dict[str, Any]]:
         search = request.GET.get("q", "").strip()
+        session = _uid_or_none(request.GET.get("session")) if on_shelf else None
         page = browse.page_of_messages(
             mailbox.pk,
             before_uid=_uid_or_none(request.GET.get("before")),
             size=PAGE_SIZE,
             search=search,
             shelf=on_shelf,
+            deleted_by=session,
         )
         older = request.GET.copy()
         if page.next_before_uid is not None:
@@ -170,6 +176,8 @@ class _Pages:
         newest.pop("before", None)
         context = {
             "search": search,
+            "session": session,
+            "session_url": session_url(request, mailbox.pk, session),
             "older_url": f"?{older.urlencode()}" if page.next_before_uid is not None else None,
             "newest_url": f"?{newest.urlencode()}" if "before" in request.GET else None,
             "is_all": not (page.next_before_uid or request.GET.get("before")),
@@ -181,7 +189,8 @@ class _Pages:
         uids = [uid for uid in map(_uid_or_none, request.POST.getlist("uid")) if uid is not None]
         if "all" in request.POST:
             search = request.GET.get("q", "")
-            uids = browse.find_uids(mailbox.pk, most=_RESTORED_AT_ONCE, search=search, shelf=True)
+            session = _uid_or_none(request.GET.get("session"))
+            uids = browse.find_uids(mailbox.pk, most=_RESTORED_AT_ONCE, search=search, shelf=True, deleted_by=session)
         elif not uids:
             messages.warning(request, _("Choose the messages that are to come back."))
             return
@@ -203,7 +212,7 @@ class _Pages:
             self._subject_cell(request, message),
             moment_cell(message.received_at),
             human(message.octets),
-            moment_cell(fetched) if fetched else badge(_("new"), "info"),
+            _by_session(request, message, fetched, message.retrieved_serial) if fetched else badge(_("new"), "info"),
         ]
 
     def _shelf_row(self, request: HttpRequest, message: Message, *, can_restore: bool) -> list[Any]:
@@ -211,8 +220,8 @@ class _Pages:
             _shortened(one_line(message.sender)),
             self._subject_cell(request, message),
             moment_cell(message.received_at),
-            moment_cell(message.retrieved_at),
-            moment_cell(message.deleted_at),
+            _by_session(request, message, message.retrieved_at, message.retrieved_serial),
+            _by_session(request, message, message.deleted_at, message.deleted_serial),
         ]
         return [_checkbox(message), *cells] if can_restore else cells
 
@@ -236,6 +245,21 @@ class _Pages:
             **context,
         }
         return TemplateResponse(request, f"mailplatform/{template}", full)
+
+
+def session_url(request: HttpRequest, mailbox_id: int, serial: int | None) -> str:
+    """The record of a session, for those who may see it."""
+    if serial is None or not request.user.has_perm("pop3service.view_sessionrecord"):
+        return ""
+    return reverse("admin:pop3service_sessionrecord_of", args=[mailbox_id, serial])
+
+
+def _by_session(request: HttpRequest, message: Message, when: datetime | None, serial: int | None) -> SafeString:
+    """A moment that leads to the session in which it was."""
+    url = session_url(request, message.mailbox_id, serial)
+    if not url:
+        return moment_cell(when)
+    return format_html('<a class="mp-link" href="{}" title="{}">{}</a>', url, _("See the session"), moment_cell(when))
 
 
 def _uid_or_none(text: str | None) -> int | None:

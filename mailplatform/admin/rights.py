@@ -17,16 +17,18 @@ _DEEDS: dict[str, str | Promise] = {
     "change": gettext_lazy("change"),
     "delete": gettext_lazy("delete"),
     "read_mail": gettext_lazy("read the messages in them"),
+    "end_session": gettext_lazy("end those that are open"),
 }
-#: Of the history there is nothing to do but to see it.
-_ONLY_SEEN = ("logentry",)
+#: Of history and records there is nothing to do but to see them.
+_ONLY_SEEN = ("logentry", "loginrecord", "sessionrecord")
+_UNSEEN = Q(codename__startswith="add_") | Q(codename__startswith="change_") | Q(codename__startswith="delete_")
 
 
 def meaningful_permissions() -> QuerySet[Permission]:
     """The permissions of models that have pages here."""
     kinds = ContentType.objects.get_for_models(*admin.site._registry).values()
     found = Permission.objects.filter(content_type__in=list(kinds)).select_related("content_type")
-    useless = Q(content_type__model__in=_ONLY_SEEN) & ~Q(codename__startswith="view_")
+    useless = Q(content_type__model__in=_ONLY_SEEN) & _UNSEEN
     return found.exclude(useless).order_by("content_type__model", "pk")
 
 

@@ -38,7 +38,7 @@ class Fact:
 
 
 def facts_about(mailbox: Any, request: HttpRequest) -> list[Fact]:
-    """What there is to say; the mailbox has been through `mark_open`. What is wrong comes first."""
+    """What there is to say; the mailbox has been through `mark_open`."""
     found = overview(mailbox.pk)
     by_address, by_name = find_credentials([mailbox.address, mailbox.user.username])
     names = [mailbox.address]
@@ -54,6 +54,11 @@ def facts_about(mailbox: Any, request: HttpRequest) -> list[Fact]:
     if by_address is not None and (days := by_address.policy.expire_days):
         text = ngettext("Mail expires after %(days)d day.", "Mail expires after %(days)d days.", days)
         facts.append(Fact("plain", "auto_delete", text % {"days": days}))
+    return by_weight(facts)
+
+
+def by_weight(facts: Sequence[Fact]) -> list[Fact]:
+    """What is wrong comes first."""
     weight = {"danger": 0, "warning": 1}
     return sorted(facts, key=lambda fact: weight.get(fact.kind, 2))
 

@@ -1,6 +1,7 @@
 """Who sits before the admin, and what is stored behind it."""
 
 import re
+from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
 
@@ -8,9 +9,11 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.db.models import Model, Q
 from django.test import Client
+from django.utils import timezone
 
-from accounts.models import Domain, Mailbox, User
+from accounts.models import Domain, LoginRecord, Mailbox, User
 from accounts.services import create_domain
+from pop3service.models import SessionRecord
 from tests.mailstore.mailboxes import fill
 
 
@@ -51,6 +54,24 @@ def make_mailbox(name: str, *messages: bytes, **columns: object) -> Mailbox:
     fill(mailbox.pk, *messages)
     Mailbox.objects.filter(pk=mailbox.pk).update(**columns)
     return Mailbox.objects.get(pk=mailbox.pk)
+
+
+def make_login(mailbox: Mailbox | None, result: str = "admitted", **columns: object) -> LoginRecord:
+    """The record of a login just now."""
+    at = columns.pop("at", timezone.now())
+    usual = {"login": mailbox.address if mailbox else "nobody", "protocol": "pop3", "address": "192.0.2.7"}
+    rest = {"last_at": at, "mechanism": "USER", "tls": "TLSv1.3", "milliseconds": 12, "result": result}
+    return LoginRecord.objects.create(**usual | rest | {"mailbox": mailbox, "at": at} | columns)
+
+
+def make_session(mailbox: Mailbox, serial: int = 1, **columns: object) -> SessionRecord:
+    """The record of a session that ended just now, ten seconds after it began."""
+    ended = columns.pop("ended_at", timezone.now())
+    began = columns.pop("began_at", (ended or timezone.now()) - timedelta(seconds=10))
+    usual = {"login": mailbox.address, "address": "192.0.2.7", "tls": "TLSv1.3", "ending": "quit" if ended else ""}
+    return SessionRecord.objects.create(
+        **usual | {"mailbox_id": mailbox.pk, "serial": serial, "began_at": began, "ended_at": ended} | columns
+    )
 
 
 def make_many(number: int, *, start: int = 0) -> None:

@@ -29,9 +29,24 @@ def test_a_group_is_made_and_its_members_may_what_it_may(browser: Client, mailbo
 
 def test_rights_are_named_in_plain_words_and_none_is_without_a_page(browser: Client) -> None:
     shown = text_of(browser.get(f"{LIST}add/").content)
-    for right in ("mailboxes: read the messages in them", "mailboxes: change", "users: see", "log entries: see"):
+    for right in (
+        "mailboxes: read the messages in them",
+        "mailboxes: change",
+        "users: see",
+        "log entries: see",
+        "sessions: end those",
+    ):
         assert right in shown
-    for useless in ("log entries: delete", "session", "content type", "maildrop", "worker", "throttle"):
+    for useless in (
+        "log entries: delete",
+        "logins: add",
+        "sessions: change",
+        "sessions: delete",
+        "content type",
+        "maildrop",
+        "worker",
+        "throttle",
+    ):
         assert useless not in shown
 
 

@@ -158,9 +158,9 @@ def test_it_costs_the_same_however_much_is_stored(
     fill(owned.pk, b"x", b"x")
     session(owned, deleted=(1,))
     viewer.get(url)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(16):
         viewer.get(url)
     fill(owned.pk, *[b"x"] * 120)
     session(owned, deleted=tuple(range(3, 90)))
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(16):
         viewer.get(url)
