@@ -30,7 +30,7 @@ NOON = 1_800_000_000.0
 
 
 def opened(serial: int = 1, *, mailbox_id: int = 7, messages: int = 3) -> Opened:
-    return Opened(mailbox_id, Lock(WORKER, serial), 1, 10, messages, 600, 1)
+    return Opened(mailbox_id, Lock(WORKER, serial), 1, 10, messages, 600, 1, has_surrogates=False)
 
 
 def tally(retrieved: int = 0, octets: int = 0, topped: int = 0, topped_octets: int = 0) -> Tally:
