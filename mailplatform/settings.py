@@ -118,6 +118,20 @@ SMTP_MAX_CONNECTIONS = env.int("SMTP_MAX_CONNECTIONS", 2000)
 
 #: Days after which a message that could not be sent is given up (RFC 5321, 4.5.4.1: four or five at least).
 RELAY_GIVE_UP_DAYS = env.int("RELAY_GIVE_UP_DAYS", 5)
+#: Simultaneous connections to other servers: of one worker, and of all of them to one destination.
+RELAY_CONNECTIONS = env.int("RELAY_CONNECTIONS", 20)
+RELAY_DESTINATION_CONNECTIONS = env.int("RELAY_DESTINATION_CONNECTIONS", 5)
+#: Name servers that are asked where mail goes, as ADDRESS or ADDRESS#PORT; none: the system's.
+RELAY_NAME_SERVERS = env.list("RELAY_NAME_SERVERS", default=[])
+#: Whether other servers are reached by IPv6 too.
+RELAY_IPV6 = env.bool("RELAY_IPV6", True)
+#: The port of other servers (RFC 5321, 4.5.4.2).
+RELAY_PORT = env.int("RELAY_PORT", 25)
+#: HOST or HOST:PORT that takes all mail, instead of the servers of each domain; how TLS is spoken with it, and as whom.
+RELAY_SMARTHOST = env.str("RELAY_SMARTHOST", "")
+RELAY_SMARTHOST_TLS = env.str("RELAY_SMARTHOST_TLS", "starttls")
+RELAY_SMARTHOST_USER = env.str("RELAY_SMARTHOST_USER", "")
+RELAY_SMARTHOST_PASSWORD = env.str("RELAY_SMARTHOST_PASSWORD", "")
 
 # --- Database ----------------------------------------------------------------------------------------------
 

@@ -59,8 +59,8 @@ def enqueue(
     client asked for it (RFC 6531); an address that is not ASCII does too. Raises ValueError where an address is none;
     django.db.DatabaseError, and then nothing is queued.
     """
-    if not recipients:
-        raise ValueError("a message without recipients")
+    if not recipients or not sender.isprintable():
+        raise ValueError("somebody has to get it, and a reverse-path has no line ends and no control characters")
     now = now or timezone.now()
     addresses = [sender, *(recipient.address for recipient in recipients)]
     message = QueuedMessage(

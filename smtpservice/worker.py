@@ -1,7 +1,8 @@
-"""The worker process of `smtpserve`: one loop with its bridge to the database and its connections."""
+"""The worker process of `smtpserve`: one loop with its bridges to the database, its connections and its relay."""
 
 import asyncio
 import logging
+from typing import ClassVar
 
 from django.conf import settings
 
@@ -10,6 +11,7 @@ from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
 from smtpservice.intake import LocalIntake
+from smtpservice.relay.configured import make_relay
 from smtpservice.requests import Service
 from smtpservice.server import Connections
 
@@ -17,12 +19,19 @@ logger = logging.getLogger(__name__)
 
 #: Threads with a database connection each. Deliveries wait for the disk, not for the processor.
 DATABASE_THREADS = 4
+#: Those of the relay, apart, so that a long queue keeps no delivery waiting.
+RELAY_THREADS = 2
 #: Seconds between two writings of the day's counts.
 FLUSH_SECONDS = 5.0
 
 
 class SmtpWorker(ServerWorker):
-    """Serves SMTP and LMTP on the sockets of the arbiter; a bind's role is the name of its Service."""
+    """Serves SMTP and LMTP on the sockets of the arbiter; a bind's role is the name of its Service.
+
+    It works the outbound queue besides.
+    """
+
+    relays: ClassVar[bool] = True
 
     async def begin(self) -> None:
         self._bridge = Bridge(threads=DATABASE_THREADS)
@@ -35,16 +44,22 @@ class SmtpWorker(ServerWorker):
             message_seconds=settings.SMTP_MESSAGE_SECONDS,
             tls=self.tls,
         )
+        self._relay_bridge = Bridge(threads=RELAY_THREADS)
+        self._relay = make_relay(self._relay_bridge)
+        if self.relays:
+            self._relay.start()
         self._flushing = asyncio.create_task(self._flush_for_ever())
 
     def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
         return self._connections.connected(Service(bind.role), arrival)
 
     async def drain(self) -> None:
-        await self._connections.drain()
+        await asyncio.gather(self._connections.drain(), self._relay.drain())
 
     async def end(self) -> None:
         await self._connections.end()
+        await self._relay.stop()
+        await self._relay_bridge.close()
         self._flushing.cancel()
         await self._flush()
         await self._bridge.close()
@@ -59,3 +74,9 @@ class SmtpWorker(ServerWorker):
             await self._bridge.run(activity.flush)
         except Exception:
             logger.exception("the day's counts were not written; they are kept for the next time")
+
+
+class IntakeWorker(SmtpWorker):
+    """Takes mail in and sends none: other workers work the queue."""
+
+    relays = False

@@ -7,7 +7,7 @@ import trustme
 from django.core.management import CommandError, call_command
 
 from mailplatform.processes import Bind, ServerApplication
-from smtpservice.worker import SmtpWorker
+from smtpservice.worker import IntakeWorker, SmtpWorker
 
 
 @pytest.fixture
@@ -72,3 +72,8 @@ def test_a_command_line_that_cannot_work_is_said(
     with pytest.raises(CommandError, match=said):
         call_command("smtpserve", *options, skip_checks=True)
     assert started == []
+
+
+def test_the_queue_can_be_left_to_other_workers(started: list[ServerApplication]) -> None:
+    call_command("smtpserve", "--no-relay", skip_checks=True)
+    assert started[0].worker_class is IntakeWorker

@@ -16,20 +16,31 @@ from accounts import activity
 from accounts.models import DayCount
 from mailplatform.processes import Bind
 from smtpservice import worker
+from smtpservice.models import QueuedMessage
 from smtpservice.requests import Service
-from smtpservice.worker import SmtpWorker
+from smtpservice.worker import IntakeWorker, SmtpWorker
 from tests.smtpservice.local import make_mailbox, stored
+from tests.smtpservice.relay.names import NameServer
+from tests.smtpservice.relay.peers import ScriptedPeer
+from tests.smtpservice.relay.relaying import queue
+from tests.smtpservice.relay.relaying import until as until_the_database_says
 from tests.smtpservice.serving import ENVELOPE, MESSAGE, TOLD, Client, run, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def with_worker(use: Callable[[SmtpWorker], Awaitable[None]]) -> None:
+def made_ready(kind: type[SmtpWorker]) -> SmtpWorker:
+    """A worker that has not begun."""
+    made = kind(1, os.getpid(), [], SimpleNamespace(tls=None), 30, Config(), logging.getLogger("gunicorn"))
+    made.tmp.close()
+    return made
+
+
+def with_worker(use: Callable[[SmtpWorker], Awaitable[None]], kind: type[SmtpWorker] = SmtpWorker) -> None:
     """A worker between its begin and its end, without an arbiter."""
 
     async def main() -> None:
-        made = SmtpWorker(1, os.getpid(), [], SimpleNamespace(tls=None), 30, Config(), logging.getLogger("gunicorn"))
-        made.tmp.close()
+        made = made_ready(kind)
         await made.begin()
         try:
             await use(made)
@@ -106,3 +117,24 @@ def test_drain_and_end_leave_no_client_and_no_thread() -> None:
     before = set(threading.enumerate())
     with_worker(use)
     assert not [thread for thread in threading.enumerate() if thread not in before and "bridge" in thread.name]
+
+
+def test_a_worker_sends_what_is_queued_and_one_that_only_takes_mail_in_does_not(settings: Settings) -> None:
+    queue("a@example.org")
+
+    async def use(made: SmtpWorker) -> None:
+        zone = {"example.org MX": ["10 peer.example."], "peer.example A": ["127.0.0.1"]}
+        async with NameServer(zone).serving() as names, ScriptedPeer().serving() as peer:
+            settings.RELAY_NAME_SERVERS, settings.RELAY_PORT = [names.address], peer.port
+            other = made_ready(IntakeWorker)
+            await other.begin()
+            await until_the_database_says(lambda: QueuedMessage.objects.exists())
+            await other.end()
+            sending = made_ready(SmtpWorker)
+            await sending.begin()
+            await until_the_database_says(lambda: not QueuedMessage.objects.exists())
+            await sending.drain()
+            await sending.end()
+            assert len(peer.taken) == 1
+
+    with_worker(use, IntakeWorker)

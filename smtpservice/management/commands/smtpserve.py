@@ -1,4 +1,4 @@
-"""`smtpserve`: take mail in, over SMTP and LMTP, until a signal ends it."""
+"""`smtpserve`: take mail in over SMTP and LMTP, and send what is queued, until a signal ends it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,13 +7,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from mailplatform.processes import Bind, ServerApplication
 from smtpservice.requests import Service
-from smtpservice.worker import SmtpWorker
+from smtpservice.worker import IntakeWorker, SmtpWorker
 
 DEFAULT_BINDS = {Service.SMTP: "0.0.0.0:25", Service.LMTP: "127.0.0.1:24"}
 
 
 class Command(BaseCommand):
-    help = "Serve SMTP and LMTP: mail for the mailboxes of this platform."
+    help = "Serve SMTP and LMTP: mail for the mailboxes of this platform; and send the mail in the queue."
 
     def add_arguments(self, parser: CommandParser) -> None:
         for service in Service:
@@ -26,6 +26,9 @@ class Command(BaseCommand):
             )
         parser.add_argument("--certfile", type=Path, help="certificate chain (PEM); STARTTLS is offered with it")
         parser.add_argument("--keyfile", type=Path, help="private key (PEM), where the certificate's file has none")
+        parser.add_argument(
+            "--no-relay", action="store_true", help="send nothing: the queue is left to the workers of other hosts"
+        )
         parser.add_argument("--workers", type=int, default=1, help="number of processes (%(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -37,7 +40,7 @@ class Command(BaseCommand):
         try:
             application = ServerApplication(
                 name="smtpserve",
-                worker_class=SmtpWorker,
+                worker_class=IntakeWorker if options["no_relay"] else SmtpWorker,
                 binds=binds,
                 workers=options["workers"],
                 certfile=options["certfile"],

@@ -1,0 +1,50 @@
+"""The relay as the settings have it."""
+
+from django.conf import settings
+
+from mailplatform.bridge import Bridge
+from smtpservice.relay.destinations import Destination, Login, MailExchanges, Smarthost
+from smtpservice.relay.routes import Router
+from smtpservice.relay.worker import Limits, Relay
+
+#: What RELAY_SMARTHOST_TLS can be, and the port that goes with it.
+SMARTHOST_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+
+
+def make_relay(bridge: Bridge) -> Relay:
+    """A relay that does what the settings say."""
+    return Relay(
+        bridge,
+        make_destination(),
+        Limits(connections=settings.RELAY_CONNECTIONS, per_destination=settings.RELAY_DESTINATION_CONNECTIONS),
+    )
+
+
+def make_destination() -> Destination:
+    """The hosts of each domain, or the smarthost where there is one."""
+    router = Router(
+        name_servers=settings.RELAY_NAME_SERVERS, ourselves=settings.MAIL_HOSTNAME, ipv6=settings.RELAY_IPV6
+    )
+    if not settings.RELAY_SMARTHOST:
+        return MailExchanges(router, hostname=settings.MAIL_HOSTNAME, port=settings.RELAY_PORT)
+    host, port = split_host(settings.RELAY_SMARTHOST)
+    user = settings.RELAY_SMARTHOST_USER
+    return Smarthost(
+        router,
+        host=host,
+        port=port or SMARTHOST_PORTS[settings.RELAY_SMARTHOST_TLS],
+        tls=settings.RELAY_SMARTHOST_TLS,
+        login=Login(user, settings.RELAY_SMARTHOST_PASSWORD) if user else None,
+        hostname=settings.MAIL_HOSTNAME,
+    )
+
+
+def split_host(text: str) -> tuple[str, int]:
+    """HOST or HOST:PORT, an IPv6 address in brackets; port 0: none was said. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, ""
+    bare = host.removeprefix("[").removesuffix("]")
+    if not bare or (":" in bare) != (bare != host) or (port and not (port.isascii() and port.isdigit())):
+        raise ValueError(f"{text!r} is not HOST or HOST:PORT")
+    return bare, int(port or 0)

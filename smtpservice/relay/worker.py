@@ -1,0 +1,211 @@
+"""The relay of one worker process: claims what is due, and has a bounded number of connections send it.
+
+Any number of processes on any number of hosts do the same on one database. What is claimed here is renewed for as long
+as a connection works at it; where that fails for too long, others may have it, and the connections are broken off.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from mailplatform.bridge import Bridge
+from smtpservice.queue import read_piece
+from smtpservice.relay.claims import LEASE, Claim, ClaimedMessage, Wish, claim, renew
+from smtpservice.relay.destinations import Destination
+from smtpservice.relay.outcomes import Outcome, PeerReply, Report, Result, record
+from smtpservice.relay.sending import carry_out, for_all
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the queue, two renewals of claims, two tries to write down an outcome.
+POLL_SECONDS = 1.0
+RENEW_SECONDS = 30.0
+RECORD_SECONDS = 1.0
+#: For how long a domain is left alone to which there was no connection.
+REST = timedelta(minutes=1)
+
+_OUR_ERROR = PeerReply(451, "4.3.0", "An error on our side; the log has it")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Connections of this process, and those of all processes to one destination."""
+
+    connections: int
+    per_destination: int
+
+
+class Relay:
+    """Works the queue from `start` to `stop`. `clock` says what time it is."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        destination: Destination,
+        limits: Limits,
+        *,
+        clock: Callable[[], datetime] = timezone.now,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._bridge, self._destination, self._limits = bridge, destination, limits
+        self._clock, self._poll_seconds = clock, poll_seconds
+        self._woken = asyncio.Event()
+        self._connections: dict[UUID, asyncio.Task[None]] = {}
+        self._resting: dict[str, datetime] = {}
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._claim_for_ever()), asyncio.create_task(self._renew_for_ever())]
+
+    def wake(self) -> None:
+        """Something has been queued here: it need not wait for the next look."""
+        self._woken.set()
+
+    async def drain(self) -> None:
+        """Claim nothing more, and wait until what is being sent has been sent."""
+        self._stopping = True
+        while self._connections:
+            await asyncio.wait(self._connections.values())
+
+    async def stop(self) -> None:
+        """Break off what is still being sent; its claims end by themselves."""
+        self._stopping = True
+        tasks = [*self._tasks, *self._connections.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _claim_for_ever(self) -> None:
+        while not self._stopping:
+            self._woken.clear()
+            try:
+                while await self._claim_one():
+                    pass
+            except Exception:
+                logger.exception("nothing was claimed; trying again")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self._poll_seconds)
+
+    async def _claim_one(self) -> bool:
+        """Claim what is due and have it sent. False where there is nothing, or no connection is free for it."""
+        if self._stopping or len(self._connections) >= self._limits.connections:
+            return False
+        now = self._clock()
+        self._resting = {domain: until for domain, until in self._resting.items() if until > now}
+        wish = Wish(
+            id=uuid4(),
+            now=now,
+            limit=self._limits.per_destination,
+            avoid=frozenset(self._resting),
+            together=self._destination.together,
+        )
+        claimed = await self._bridge.run(claim, wish)
+        if claimed is None:
+            return False
+        task = asyncio.create_task(self._work(claimed))
+        self._connections[claimed.id] = task
+        task.add_done_callback(lambda _: self._ended(claimed.id))
+        return True
+
+    def _ended(self, claim_id: UUID) -> None:
+        del self._connections[claim_id]
+        self._woken.set()
+
+    async def _work(self, claimed: Claim) -> None:
+        book = _Connection(self, claimed)
+        try:
+            failure = await carry_out(claimed, book, self._destination, self._pieces)
+        except Exception:
+            logger.exception("an error while sending to %s", claimed.domain)
+            failure = _OUR_ERROR
+            await book.give_up(failure)
+        if failure is not None:
+            self._resting[claimed.domain] = self._clock() + REST
+
+    async def _pieces(self, message_id: int) -> AsyncIterator[bytes]:
+        number = 0
+        while (piece := await self._bridge.run(read_piece, message_id, number)) is not None:
+            yield piece
+            number += 1
+
+    async def _renew_for_ever(self) -> None:
+        renewed = self._clock()
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            now = self._clock()
+            try:
+                if self._connections:
+                    await self._bridge.run(renew, list(self._connections), now)
+                renewed = now
+            except Exception:
+                logger.exception("claims were not renewed")
+                if now - renewed > LEASE - timedelta(seconds=2 * RENEW_SECONDS):
+                    for task in self._connections.values():
+                        task.cancel()
+
+    async def record(self, claim_id: UUID, message_id: int, outcomes: Sequence[Outcome]) -> None:
+        """Write outcomes down, for as long as it takes where the database is away."""
+        report = Report(claim_id, message_id, tuple(outcomes), self._clock())
+        while True:
+            try:
+                return await self._bridge.gather(record, report)
+            except (OperationalError, InterfaceError):
+                logger.exception("outcomes were not written down; trying again")
+                await asyncio.sleep(RECORD_SECONDS)
+
+    async def claim_more(self, claimed: Claim) -> Claim | None:
+        """More for the connection that has `claimed` before."""
+        wish = Wish(
+            id=claimed.id,
+            now=self._clock(),
+            limit=self._limits.per_destination,
+            domain=claimed.domain,
+            together=self._destination.together,
+        )
+        return await self._bridge.run(claim, wish)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+
+class _Connection:
+    """What one connection has claimed, and whose outcome is not known yet: the Book of its Sender."""
+
+    def __init__(self, relay: Relay, claimed: Claim) -> None:
+        self._relay, self._claimed = relay, claimed
+        self._messages = list(claimed.messages)
+        self._known: set[int] = set()
+
+    @property
+    def is_ending(self) -> bool:
+        return self._relay.is_stopping
+
+    async def report(self, message: ClaimedMessage, outcomes: Sequence[Outcome]) -> None:
+        self._known.update(outcome.recipient_id for outcome in outcomes)
+        await self._relay.record(self._claimed.id, message.id, outcomes)
+
+    async def more(self) -> Claim | None:
+        added = await self._relay.claim_more(self._claimed)
+        if added is not None:
+            self._messages += added.messages
+        return added
+
+    async def give_up(self, reply: PeerReply) -> None:
+        """Whoever has no outcome yet is tried again."""
+        for message in self._messages:
+            outcomes = [
+                outcome
+                for outcome in for_all(message, Result.DEFERRED, reply)
+                if outcome.recipient_id not in self._known
+            ]
+            if outcomes:
+                await self.report(message, outcomes)
