@@ -1,5 +1,6 @@
 #!/bin/sh
-# certbot's --deploy-hook: gives the mail servers a new certificate; certbot sets RENEWED_LINEAGE.
+# certbot's --deploy-hook: gives the mail servers a new certificate, which they see by themselves.
+# certbot sets RENEWED_LINEAGE.
 set -eu
 umask 077
 for name in fullchain.pem privkey.pem; do
@@ -8,4 +9,3 @@ done
 for name in fullchain.pem privkey.pem; do
     mv "/etc/mailplatform/tls/$name.new" "/etc/mailplatform/tls/$name"
 done
-systemctl try-reload-or-restart mailplatform-pop3.service mailplatform-smtp.service

@@ -19,7 +19,6 @@ import ssl
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import uvloop
@@ -30,6 +29,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
 
 from mailplatform.arrivals import Arrival, Networks
+from mailplatform.certificates import Certificates
 from mailplatform.gate import Gate
 
 logger = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ BACKLOG = 2048
 OPEN_FILES = 65_536
 #: Seconds between heartbeats; the arbiter replaces a worker that is silent for 30.
 BEAT_SECONDS = 1.0
+#: Seconds between two looks for new certificates; two of them have to see the same.
+CERTIFICATE_SECONDS = 3.0
 #: Seconds that a worker waits which could not begin, so that the arbiter does not start one after the other.
 FAILED_SECONDS = 1.0
 #: A peer that has vanished is noticed: seconds without a word before the first question, between questions, and how
@@ -82,19 +84,6 @@ def match_binds(binds: Sequence[Bind], ports: Sequence[int]) -> list[Bind]:
         raise ValueError(f"{len(ports)} sockets for {len(binds)} addresses")
     named = {bind.port: bind for bind in binds if [other.port for other in binds].count(bind.port) == 1}
     return [named.get(port, bind) for bind, port in zip(binds, ports, strict=True)]
-
-
-def server_tls(certfile: Path, keyfile: Path | None, alpn: Sequence[str] = ()) -> ssl.SSLContext:
-    """TLS 1.2 or later (RFC 8996) with this certificate chain; `alpn` are the protocols served (RFC 7301).
-
-    Raises OSError, of which ssl.SSLError is one.
-    """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certfile, keyfile)
-    if alpn:
-        context.set_alpn_protocols(list(alpn))
-    return context
 
 
 class ServerWorker(Worker):
@@ -151,6 +140,7 @@ class ServerWorker(Worker):
         loop.add_signal_handler(signal.SIGINT, end_at_once)
         loop.add_signal_handler(signal.SIGQUIT, end_at_once)
         beating = asyncio.create_task(self._beat(stop))
+        watching = asyncio.create_task(self._watch_certificates())
         await self._begin_or_wait(stop)
         gate = self.gate()
         try:
@@ -163,6 +153,7 @@ class ServerWorker(Worker):
         finally:
             await self.end()
             beating.cancel()
+            watching.cancel()
 
     async def _begin_or_wait(self, stop: asyncio.Event) -> None:
         try:
@@ -195,6 +186,12 @@ class ServerWorker(Worker):
             if os.getppid() != self.ppid:
                 stop.set()
             await asyncio.sleep(BEAT_SECONDS)
+
+    async def _watch_certificates(self) -> None:
+        """Handshakes show a new certificate once it is there; what has been established goes on."""
+        while (certificates := self.app.certificates) is not None:
+            await asyncio.sleep(CERTIFICATE_SECONDS)
+            certificates.look()
 
     async def _drain_until(self, hurry: asyncio.Event) -> None:
         """Let sessions end by themselves for as long as the arbiter waits, less a second to close the others."""
@@ -236,21 +233,20 @@ class ServerApplication(BaseApplication):
         worker_class: type[ServerWorker],
         binds: Sequence[Bind],
         workers: int = 1,
-        certfile: Path | None = None,
-        keyfile: Path | None = None,
-        alpn: Sequence[str] = (),
+        certificates: Certificates | None = None,
     ) -> None:
         self.name = name
         self.worker_class = worker_class
         self.binds = tuple(binds)
         self.workers = workers
-        self.certfile = certfile
-        self.keyfile = keyfile
-        self.alpn = tuple(alpn)
+        self.certificates = certificates
         #: Names this arbiter and its workers, through every reload.
         self.identity = uuid.uuid4()
-        self.tls: ssl.SSLContext | None = server_tls(certfile, keyfile, self.alpn) if certfile else None
         super().__init__()
+
+    @property
+    def tls(self) -> ssl.SSLContext | None:
+        return self.certificates.context if self.certificates else None
 
     def load_config(self) -> None:
         for key, value in vars(self.cfg.parser().parse_args(self.cfg.get_cmd_args_from_env())).items():
@@ -265,15 +261,16 @@ class ServerApplication(BaseApplication):
             "control_socket_disable": True,
             "backlog": BACKLOG,
             "when_ready": self._announce,
+            "pre_fork": self._before_a_worker,
         }
         for key, value in ours.items():
             self.cfg.set(key, value)
 
     def reload(self) -> None:
-        """HUP: read the certificate again; one that cannot be read leaves the old one in use."""
-        if self.certfile:
+        """HUP: read the certificates again, changed or not; where one cannot be read the old ones stay in use."""
+        if self.certificates:
             try:
-                self.tls = server_tls(self.certfile, self.keyfile, self.alpn)
+                self.certificates = self.certificates.anew()
             except OSError:
                 logger.exception("%s: the certificate cannot be read, the last one stays in use", self.name)
         super().reload()
@@ -288,6 +285,11 @@ class ServerApplication(BaseApplication):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
         connections.close_all()  # a connection must not be shared by the processes that are forked
         super().run()
+
+    def _before_a_worker(self, arbiter: Any, worker: Any) -> None:
+        """The workers renew their certificates themselves; one that is started later gets those of now."""
+        if self.certificates:
+            self.certificates.renew()
 
     def _announce(self, arbiter: Any) -> None:
         ports = [listener.getsockname()[1] for listener in arbiter.LISTENERS]

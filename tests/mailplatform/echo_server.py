@@ -8,7 +8,9 @@ from pathlib import Path
 
 import django
 
+from mailplatform import processes
 from mailplatform.arrivals import Arrival
+from mailplatform.certificates import Certificates, Files
 from mailplatform.processes import Bind, ServerApplication, ServerWorker
 
 
@@ -60,12 +62,11 @@ class EchoWorker(ServerWorker):
 if __name__ == "__main__":
     django.setup()
     directory, plain, tls = sys.argv[1:]
+    processes.CERTIFICATE_SECONDS = 0.2
     ServerApplication(
         name="echo",
         worker_class=EchoWorker,
         binds=[Bind("plain", "127.0.0.1", int(plain)), Bind("tls", "127.0.0.1", int(tls), tls=True)],
         workers=2,
-        certfile=Path(directory, "cert.pem"),
-        keyfile=Path(directory, "key.pem"),
-        alpn=["echo"],
+        certificates=Certificates([Files(Path(directory, "cert.pem"), Path(directory, "key.pem"))], ["echo"]),
     ).run()

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from mailplatform.certificate import kept_certificate
-from mailplatform.processes import Bind, match_binds, server_tls
+from mailplatform.processes import Bind, match_binds
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -46,14 +45,6 @@ def test_sockets_are_told_apart_by_their_port_then_by_their_place() -> None:
     assert match_binds(anywhere, [5001, 5000]) == list(anywhere)
     with pytest.raises(ValueError, match="1 sockets for 2 addresses"):
         match_binds([smtp, lmtp], [25])
-
-
-def test_a_certificate_that_cannot_be_read_is_an_oserror(tmp_path: Path) -> None:
-    with pytest.raises(OSError):
-        server_tls(tmp_path / "missing.pem", None)
-    (tmp_path / "bad.pem").write_text("no certificate")
-    with pytest.raises(ssl.SSLError):
-        server_tls(tmp_path / "bad.pem", None)
 
 
 class Echo:
@@ -87,6 +78,19 @@ class Echo:
         self.serial = certificate.cert_chain_pems[0].bytes()
         (self.directory / "key.pem").write_bytes(certificate.private_key_pem.bytes())
         (self.directory / "cert.pem").write_bytes(self.serial)
+
+    def trusting(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        self.authority.configure_trust(context)
+        return context
+
+    def shown(self) -> str:
+        """The certificate that a client is shown now, in PEM."""
+        with (
+            socket.create_connection(("127.0.0.1", self.tls), timeout=5) as raw,
+            self.trusting().wrap_socket(raw, server_hostname="localhost") as connection,
+        ):
+            return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"").strip()
 
     def ask(self) -> int:
         """The process id of a worker that answers on the plain port; 0 where none does."""
@@ -145,16 +149,36 @@ def test_hup_brings_new_workers_and_the_new_certificate_and_lets_sessions_end(ec
         assert ask(connection) == worker
     wait_for(lambda: not echo.workers() & old)
     assert (echo.directory / f"ended-{worker}").exists()
-    context = ssl.create_default_context()
-    echo.authority.configure_trust(context)
+    assert echo.shown() == echo.serial.decode().strip()
+
+
+def test_a_new_certificate_is_shown_by_all_workers_and_no_connection_ends_for_it(echo: Echo) -> None:
     with (
+        socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as plain,
         socket.create_connection(("127.0.0.1", echo.tls), timeout=5) as raw,
-        context.wrap_socket(raw, server_hostname="localhost") as connection,
+        echo.trusting().wrap_socket(raw, server_hostname="localhost") as encrypted,
     ):
-        assert ask(connection) in echo.workers()
-        assert (
-            ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True)).strip() == echo.serial.decode().strip()
-        )
+        answered, workers = [ask(plain), ask(encrypted)], echo.workers()
+        echo.write_certificate()
+        wait_for(lambda: (echo.directory / "log").read_text().count("certificates were renewed: localhost") == 2)
+        assert {echo.shown() for _ in range(8)} == {echo.serial.decode().strip()}
+        assert [ask(plain), ask(encrypted)] == answered
+        assert echo.workers() == workers
+
+
+def test_rfc_8446_2_2_a_session_goes_on_with_another_worker_and_after_a_renewal(echo: Echo) -> None:
+    context, answered = echo.trusting(), set()
+    session: ssl.SSLSession | None = None
+    deadline = time.monotonic() + 20
+    while len(answered) < 2:
+        assert time.monotonic() < deadline
+        with (
+            socket.create_connection(("127.0.0.1", echo.tls), timeout=5) as raw,
+            context.wrap_socket(raw, server_hostname="localhost", session=session) as connection,
+        ):
+            answered.add(ask(connection))
+            assert connection.session_reused is (session is not None)
+            session = connection.session
 
 
 def test_vanished_peers_are_noticed(echo: Echo) -> None:
@@ -163,8 +187,7 @@ def test_vanished_peers_are_noticed(echo: Echo) -> None:
 
 
 def test_the_protocol_is_agreed_upon_in_the_handshake(echo: Echo) -> None:
-    context = ssl.create_default_context()
-    echo.authority.configure_trust(context)
+    context = echo.trusting()
     context.set_alpn_protocols(["other", "echo"])
     with (
         socket.create_connection(("127.0.0.1", echo.tls), timeout=5) as raw,
@@ -204,8 +227,3 @@ def test_term_ends_all_of_it(echo: Echo) -> None:
     assert all((echo.directory / f"ended-{worker}").exists() for worker in workers)
     with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", echo.plain), timeout=5):
         raise AssertionError("it still listens")
-
-
-def test_rfc_8996_tls_1_1_is_no_more(tmp_path: Path) -> None:
-    certfile, keyfile = kept_certificate(tmp_path)
-    assert server_tls(certfile, keyfile).minimum_version is ssl.TLSVersion.TLSv1_2

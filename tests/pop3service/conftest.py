@@ -9,7 +9,7 @@ import trustme
 from pytest_django import Settings
 
 from accounts.lookup import FoundMailbox
-from mailplatform.processes import server_tls
+from mailplatform.certificates import Certificates, Files
 from pop3service import access
 from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.memory import message
@@ -27,7 +27,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     client = ssl.create_default_context()
     authority.configure_trust(client)
     client.set_alpn_protocols(["imap", "pop3"])  # as a client would that is told neither
-    return Tls(server_tls(certfile, keyfile, ["pop3"]), client, certfile, keyfile)
+    return Tls(Certificates([Files(certfile, keyfile)], ["pop3"]).context, client, certfile, keyfile)
 
 
 @pytest.fixture(scope="module")

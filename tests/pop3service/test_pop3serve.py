@@ -74,7 +74,8 @@ def test_with_a_certificate_there_is_tls(
     assert started[0].binds == tuple(binds)
     assert started[0].workers == 3
     assert started[0].tls is not None
-    assert started[0].alpn == ("pop3",)
+    assert started[0].certificates is not None
+    assert started[0].certificates._alpn == ("pop3",)
 
 
 def test_the_key_may_be_in_the_certificate_s_file(started: list[ServerApplication], tmp_path: Path) -> None:
@@ -95,6 +96,7 @@ def test_the_key_may_be_in_the_certificate_s_file(started: list[ServerApplicatio
         (["--certfile=missing.pem"], "the certificate cannot be read"),
         (["--certfile=CERT"], "the certificate cannot be read"),  # its key is in another file
         (["--certfile=CERT", "--keyfile=CERT"], "the certificate cannot be read"),
+        (["--certfile=CERT", "--certfile=CERT", "--keyfile=KEY"], "one --keyfile for each --certfile"),
         (["--certfile=CERT", "--keyfile=KEY", "--tls-bind=x"], "'x' is not HOST:PORT"),
         (["--certfile=CERT", "--keyfile=KEY", "--tls-bind=:110"], "port 110 is in both --bind and --tls-bind"),
         (["--certfile=CERT", "--keyfile=KEY", "--bind=:995"], "port 995 is in both --bind and --tls-bind"),

@@ -2,11 +2,11 @@
 
 import os
 from argparse import ArgumentParser
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from mailplatform.management.certificates import add_certificate_options, certificates_of
 from mailplatform.processes import Bind, ServerApplication
 from pop3service.worker import Pop3Worker
 
@@ -32,33 +32,24 @@ class Command(BaseCommand):
             metavar="HOST:PORT",
             help=f"listen here with TLS from the first octet (default {DEFAULT_TLS_BIND} where there is a certificate)",
         )
-        parser.add_argument("--certfile", type=Path, help="certificate chain (PEM); STLS is offered with it")
-        parser.add_argument("--keyfile", type=Path, help="private key (PEM), where the certificate's file has none")
+        add_certificate_options(parser, offers="STLS")
         parser.add_argument(
             "--workers", type=int, default=os.cpu_count() or 1, help="number of processes (one per processor)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["keyfile"] and not options["certfile"]:
-            raise CommandError("--keyfile needs --certfile")
         if options["tls_bind"] and not options["certfile"]:
             raise CommandError("--tls-bind needs --certfile")
         if options["workers"] < 1:
             raise CommandError("--workers: at least one")
         binds = self._binds(options)
-        try:
-            application = ServerApplication(
-                name="pop3serve",
-                worker_class=Pop3Worker,
-                binds=binds,
-                workers=options["workers"],
-                certfile=options["certfile"],
-                keyfile=options["keyfile"],
-                alpn=["pop3"],
-            )
-        except OSError as error:
-            raise CommandError(f"the certificate cannot be read: {error}") from error
-        application.run()
+        ServerApplication(
+            name="pop3serve",
+            worker_class=Pop3Worker,
+            binds=binds,
+            workers=options["workers"],
+            certificates=certificates_of(options, alpn=["pop3"]),
+        ).run()
 
     def _binds(self, options: dict[str, Any]) -> list[Bind]:
         tls_by_default = [DEFAULT_TLS_BIND] if options["certfile"] else []

@@ -1,10 +1,10 @@
 """`smtpserve`: take mail in over SMTP and LMTP, and send what is queued, until a signal ends it."""
 
-from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from mailplatform.management.certificates import add_certificate_options, certificates_of
 from mailplatform.processes import Bind, ServerApplication
 from smtpservice.requests import Service
 from smtpservice.worker import IntakeWorker, SmtpWorker
@@ -24,31 +24,23 @@ class Command(BaseCommand):
                 metavar="HOST:PORT",
                 help=f"where to serve {service.name}; may be repeated; with none of them: {DEFAULT_BINDS[service]}",
             )
-        parser.add_argument("--certfile", type=Path, help="certificate chain (PEM); STARTTLS is offered with it")
-        parser.add_argument("--keyfile", type=Path, help="private key (PEM), where the certificate's file has none")
         parser.add_argument(
             "--no-relay", action="store_true", help="send nothing: the queue is left to the workers of other hosts"
         )
+        add_certificate_options(parser, offers="STARTTLS")
         parser.add_argument("--workers", type=int, default=1, help="number of processes (%(default)s)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["keyfile"] and not options["certfile"]:
-            raise CommandError("--keyfile needs --certfile")
         if options["workers"] < 1:
             raise CommandError("--workers: at least one")
         binds = self._binds(options)
-        try:
-            application = ServerApplication(
-                name="smtpserve",
-                worker_class=IntakeWorker if options["no_relay"] else SmtpWorker,
-                binds=binds,
-                workers=options["workers"],
-                certfile=options["certfile"],
-                keyfile=options["keyfile"],
-            )
-        except OSError as error:
-            raise CommandError(f"the certificate cannot be read: {error}") from error
-        application.run()
+        ServerApplication(
+            name="smtpserve",
+            worker_class=IntakeWorker if options["no_relay"] else SmtpWorker,
+            binds=binds,
+            workers=options["workers"],
+            certificates=certificates_of(options),  # no ALPN: RFC 7301's registry has no name for SMTP
+        ).run()
 
     def _binds(self, options: dict[str, Any]) -> list[Bind]:
         given = {service: options[f"{service.value}_bind"] for service in Service}
