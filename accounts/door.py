@@ -8,6 +8,7 @@ A Door belongs to one event loop. `chores` runs beside it, from before the first
 """
 
 import asyncio
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -47,7 +48,7 @@ BUSY_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a login opened. `user_id` is who came in: the owner, or a delegate."""
+    """What a login opened. `user_id` is who came in, the owner or a delegate; `app_password` is the used one's name."""
 
     mailbox_id: int
     address: str
@@ -55,6 +56,7 @@ class Admission:
     policy: Policy
     read_only: bool = False
     app_password_id: int | None = None
+    app_password: str = ""
 
 
 class Door:
@@ -91,7 +93,7 @@ class Door:
         `authzid` is the mailbox to open where it is not the login's own (RFC 4616, 2).
         """
         trying = self._watch.begin(caller, login, mechanism)
-        return await self._answer(trying, self._by_password(trying, prepare_password(password), authzid))
+        return await self._recorded(trying, self._by_password(trying, prepare_password(password), authzid))
 
     async def scram_verifier(self, caller: Caller, login: str, mechanism: str) -> ScramVerifier:
         """What the proof of a client is checked against; an invented one where no proof will be right.
@@ -101,21 +103,21 @@ class Door:
         if mechanism not in settings.SCRAM_MECHANISMS:
             raise ValueError(mechanism)
         trying = self._watch.begin(caller, login, mechanism)
-        return await self._answer(trying, self._find_verifier(trying), ends=False)
+        return await self._recorded(trying, self._find_verifier(trying), ends=False)
 
     async def admit_proven(
         self, caller: Caller, login: str, verifier: ScramVerifier, *, authzid: str = ""
     ) -> Admission:
         """Let in after a right proof. Raises NotAdmittedError, ThrottledError."""
         trying = self._watch.begin(caller, login, verifier.mechanism)
-        return await self._answer(trying, self._by_proof(trying, verifier, authzid))
+        return await self._recorded(trying, self._by_proof(trying, verifier, authzid))
 
     async def reject(self, caller: Caller, login: str, verifier: ScramVerifier) -> NoReturn:
         """Count and record a wrong proof. Raises NotAdmittedError, always."""
         trying = self._watch.begin(caller, login, verifier.mechanism)
         # Of two wrong proofs nobody can tell whether they are of the same password: each counts.
         self._watch.failed(trying)
-        await self._answer(trying, self._without_proof(trying))
+        await self._recorded(trying, self._without_proof(trying))
         raise AssertionError("a wrong proof was answered")
 
     async def admit_token(self, caller: Caller, login: str, token: str, *, mechanism: str = "OAUTHBEARER") -> Admission:
@@ -124,7 +126,7 @@ class Door:
         The token says who comes in; `login` is the mailbox to open, empty for the token's own.
         """
         trying = self._watch.begin(caller, login, mechanism)
-        return await self._answer(trying, self._by_token(trying, token))
+        return await self._recorded(trying, self._by_token(trying, token))
 
     async def chores(self) -> NoReturn:
         """Keep the throttles fresh and the records written, until cancelled."""
@@ -137,7 +139,7 @@ class Door:
         await self._watch.tend()
 
     async def close(self) -> None:
-        """Break off the logins under way and write what is to be written. `chores` has been cancelled before."""
+        """Break off what is under way, write what is to be written. Callers have left and `chores` was cancelled."""
         self._hashing.close()
         self._tokens.close()
         for task in self._tasks:
@@ -150,11 +152,14 @@ class Door:
     async def _by_password(self, trying: Try, password: str, authzid: str) -> Admission:
         await self._watch.wait(trying)
         credential = await self._find(trying, trying.login)
+        if credential and not credential.two_factor and self._passwords.recall(credential.encoded, password):
+            return await self._open(trying, trying.login, credential, authzid)
         if (digest := typed_digest(password)) is not None:
             found = await self._bridge.gather(find_app_passwords, digest)
             if found is not None and credential is not None and found.user_id == credential.user_id:
                 return await self._by_app_password(trying, credential, found, authzid)
-        return await self._open(trying, trying.login, await self._verify(trying, credential, password), authzid)
+        verified = await self._unless_left(trying, self._verify(trying, credential, password))
+        return await self._open(trying, trying.login, verified, authzid)
 
     async def _by_app_password(
         self, trying: Try, credential: Credential, found: FoundAppPassword, authzid: str
@@ -206,7 +211,7 @@ class Door:
         trying.mailbox_id = target.mailbox_id
         return Admission(
             target.mailbox_id, target.address, credential.user_id, target.policy,
-            found is not None and found.read_only, found.id if found else None,
+            found is not None and found.read_only, found.id if found else None, trying.app_password,
         )  # fmt: skip
 
     # --- Looking ----------------------------------------------------------------------------------------------
@@ -229,11 +234,9 @@ class Door:
         guess = ("two-factor" if two_factor else "", encoded or "", trying.place.login, password)
         if (reason := self._watch.guesses.result_of(*guess)) is not None:
             raise NotAdmittedError(reason)
-        remembered = encoded is not None and self._passwords.recall(encoded, password)
-        right = remembered or await self._hash(trying, encoded, password)
+        right = await self._hash(trying, encoded, password)
         if right and credential is not None and not two_factor:
-            if not remembered:
-                self._start(self._renew(credential, password))
+            self._start(self._renew(credential, password))
             return credential
         # With two-factor a right password counts as a wrong one, else it could be found out here.
         raise self._refused(trying, LoginResult.TWO_FACTOR if right else trying.reason, *guess)
@@ -285,26 +288,15 @@ class Door:
 
     # --- Each login to its end ----------------------------------------------------------------------------------
 
-    async def _answer(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool = True) -> Result:
-        """What `work` answers. A caller may leave as long as it waits; from then on the login goes on to its end."""
-        task = self._start(self._recorded(trying, work, ends=ends))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            # Who hangs up while the hash is computed has guessed all the same, and cost us as much.
-            if not trying.judged:
-                task.cancel()
-            task.add_done_callback(_log_unseen)
-            raise
-
-    async def _recorded(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool) -> Result:
+    async def _recorded(self, trying: Try, work: Coroutine[Any, Any, Result], *, ends: bool = True) -> Result:
+        """What `work` answers. A caller may leave: be cancelled."""
         try:
             answer = await work
         except (NotAdmittedError, ThrottledError) as error:
             self._watch.record(trying, error.reason)
             raise
         except asyncio.CancelledError:
-            if trying.slept:
+            if trying.slept and not trying.judged:
                 self._watch.record(trying, LoginResult.THROTTLED)
             raise
         except Exception:
@@ -314,18 +306,34 @@ class Door:
             self._watch.record(trying, LoginResult.ADMITTED)
         return answer
 
+    async def _unless_left(self, trying: Try, judging: Coroutine[Any, Any, Result]) -> Result:
+        """What `judging` answers. Who hangs up while the hash is computed has guessed all the same."""
+        task = self._start(judging)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if trying.judged:
+                task.add_done_callback(functools.partial(self._record_unseen, trying))
+            else:
+                task.cancel()
+            raise
+
+    def _record_unseen(self, trying: Try, judging: asyncio.Task[Any]) -> None:
+        """How a login ended whose caller has left. An error of ours is in no log yet."""
+        error = None if judging.cancelled() else judging.exception()
+        if isinstance(error, NotAdmittedError | ThrottledError):
+            self._watch.record(trying, error.reason)
+        elif error is not None:
+            self._watch.record(trying, LoginResult.ERROR)
+            logger.error("a login failed after its client had gone", exc_info=error)
+        elif not judging.cancelled():
+            self._watch.record(trying, LoginResult.ADMITTED)
+
     def _start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _log_unseen(login: asyncio.Task[Any]) -> None:
-    """How a login ended whose caller has left: a refusal is recorded, an error of ours is nowhere yet."""
-    error = None if login.cancelled() else login.exception()
-    if error is not None and not isinstance(error, NotAdmittedError | ThrottledError):
-        logger.error("a login failed after its client had gone", exc_info=error)
 
 
 def _can_exist(login: str) -> bool:

@@ -1,8 +1,8 @@
 """From a session's requests to the database: logins, locks, listings, pieces, deletions.
 
-One Keeper per worker process owns what sessions share: the bridge, the password threads, the listings that were read
-before. One Visit per connection carries out its session's requests, and frees the lock however the connection ends:
-by QUIT, by a drop, by a drop while the login is still under way, with the database away (it tries until it is back).
+One Keeper per worker process owns what sessions share: the bridge, the door, the listings that were read before. One
+Visit per connection carries out its session's requests, and frees the lock however the connection ends: by QUIT, by a
+drop, by a drop while the login is still under way, with the database away (it tries until it is back).
 
 Errors: a Refusal is for the client; anything else is ours, and the caller says [SYS/TEMP] and logs it.
 """
@@ -10,21 +10,19 @@ Errors: a Refusal is for the client; anything else is ours, and the caller says 
 import asyncio
 import functools
 import logging
-import os
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
 from accounts.activity import count
-from accounts.addresses import normal_login
+from accounts.asking import ask
 from accounts.callers import Caller, Protocol
-from accounts.lookup import Credential, find_credentials
-from accounts.passwords import PasswordChecker
-from accounts.sasl import Authenticate
+from accounts.door import Admission, Door, NotAdmittedError, ThrottledError
+from accounts.models import LoginResult
+from accounts.sasl import Proof, Question
 from mailplatform.bridge import Bridge
 from mailstore.locks import Lock, find_holders
 from mailstore.maildrop import (
@@ -43,7 +41,7 @@ from mailstore.rows import MailboxGoneError
 from mailstore.surrogates import correct_surrogate, read_surrogates
 from pop3service.reading import ReadAhead, Reader, SessionListing, sound
 from pop3service.sessions import Entry, Sessions
-from pop3service.states import Code, Ending, Finish, ReadListing, ReadPiece, Refusal, Request, Tally
+from pop3service.states import Code, Ending, Finish, LoggedIn, ReadListing, ReadPiece, Refusal, Request, Tally
 from pop3service.surrogates import SurrogateReader, shown, shown_listing
 from pop3service.workers import are_dead
 
@@ -64,14 +62,19 @@ IN_USE_WAITS = (0.05, 0.2, 0.5)
 RELEASE_WAIT = 1.0
 
 WRONG_LOGIN = "wrong name or password: check both, the name is the full mail address"
+_GONE = "the connection has gone"
+_COME_BACK = {
+    LoginResult.THROTTLED: "too many failed logins, try again in {} seconds",
+    LoginResult.BUSY: "too many logins at this moment, try again in {} seconds",
+}
 
 
 class Keeper:
     """What all sessions of one worker process share."""
 
-    def __init__(self, *, bridge: Bridge, checker: PasswordChecker, worker: UUID) -> None:
+    def __init__(self, *, bridge: Bridge, door: Door, worker: UUID) -> None:
         self.bridge = bridge
-        self.checker = checker
+        self.door = door
         self.worker = worker
         self.listings = Listings(REMEMBERED_MESSAGES)
         self.ahead = ReadAhead(bridge, self.start)
@@ -80,25 +83,12 @@ class Keeper:
         self.opening: Counter[int] = Counter()
         self.held: set[Lock] = set()
         self.loop = asyncio.get_running_loop()
-        self._hashing = ThreadPoolExecutor(max_workers=os.cpu_count() or 2, thread_name_prefix="password")
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False
 
     def visit(self, address: str, tls: str) -> "Visit":
         """The visit of a connection from this address, under this version of TLS, which may be none."""
         return Visit(self, Caller(Protocol.POP3, address, tls))
-
-    async def fits(self, credential: Credential | None, password: str, *, still_wanted: Callable[[], bool]) -> bool:
-        """Whether the password opens the mailbox; for nobody and for a suspended one no, after as long a time.
-
-        It is not computed where the answer is no longer wanted when its turn comes.
-        """
-        encoded = credential.encoded if credential is not None and credential.is_active else None
-        if encoded is not None and self.checker.recall(encoded, password):
-            return True
-        return await self.loop.run_in_executor(
-            self._hashing, lambda: still_wanted() and self.checker.verify(encoded, password)
-        )
 
     def release(self, opened: Opened) -> None:
         """Free a lock with nothing deleted, as soon as the database lets us."""
@@ -118,7 +108,6 @@ class Keeper:
     async def close(self) -> None:
         """Free what is held still. Every visit has been left before."""
         self._closing = True
-        self._hashing.shutdown(wait=False, cancel_futures=True)
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -185,13 +174,14 @@ class Listings:
 class Visit:
     """One connection's requests, and the lock it holds from the login to the end."""
 
-    __slots__ = ("_added", "_caller", "_entry", "_gone", "_keeper", "_opened", "_reader")
+    __slots__ = ("_added", "_asking", "_caller", "_entry", "_gone", "_keeper", "_opened", "_reader")
 
     _entry: Entry  # the session's record, from the login on
 
     def __init__(self, keeper: Keeper, caller: Caller) -> None:
         self._keeper = keeper
         self._caller = caller
+        self._asking: asyncio.Task[Any] | None = None  # while a login is at the door
         self._opened: Opened | None = None
         self._reader: Reader | SurrogateReader | None = None  # from the listing on
         self._added: dict[int, int] = {}  # by uid, octets that surrogates have more than their messages
@@ -208,6 +198,8 @@ class Visit:
     def leave(self, ending: Ending, tally: Tally | None) -> None:
         """The connection has ended, at whatever moment. Frees the lock with nothing deleted unless QUIT has begun."""
         self._gone = True
+        if self._asking is not None:
+            self._asking.cancel()
         if self._reader is not None:
             self._reader.close()
         if (opened := self._take_opened()) is not None:
@@ -221,36 +213,57 @@ class Visit:
 
     # --- Login ---
 
-    def _authenticate(self, request: Authenticate) -> "asyncio.Task[Opened]":
-        return self._keeper.start(self._log_in(request))
+    def _log_in(self, question: Question) -> "asyncio.Task[LoggedIn | Proof]":
+        return self._keeper.start(self._come_in(question))
 
-    async def _log_in(self, request: Authenticate) -> Opened:
-        keeper = self._keeper
-        # No mailbox's name holds a NUL, and PostgreSQL takes none in a parameter.
-        known = "\0" not in request.login
-        credential = await keeper.bridge.gather(find_credentials, request.login) if known else None
-        fits = await keeper.fits(credential, request.password, still_wanted=lambda: not self._gone)
-        if not fits or credential is None or not _opens_its_own(request, credential):
-            raise Refusal(WRONG_LOGIN, Code.AUTH)
-        keeper.opening[credential.mailbox_id] += 1
+    async def _come_in(self, question: Question) -> LoggedIn | Proof:
+        answer = await self._ask(question)
+        if not isinstance(answer, Admission):
+            return answer  # AUTH goes on with it
+        opened = await self._take_lock(answer.mailbox_id)
+        seen = await self._as_seen(opened)
+        if self._gone:
+            self._keeper.release(opened)
+            raise Refusal(_GONE)
+        self._opened = opened
+        login = question.login or answer.address  # a token may say by itself whose it is
+        self._entry = self._keeper.sessions.begin(opened, self._caller, login, answer.app_password)
+        count("logins")
+        return LoggedIn(seen, answer.read_only)
+
+    async def _ask(self, question: Question) -> Admission | Proof:
+        """Whether the door lets in. Nobody is told why it does not; a client that has gone need not be told."""
+        if self._gone:
+            raise Refusal(_GONE)
+        self._asking = asyncio.current_task()
         try:
-            opened = await self._open(credential.mailbox_id)
+            return await ask(self._keeper.door, self._caller, question)
+        except NotAdmittedError:
+            raise Refusal(WRONG_LOGIN, Code.AUTH) from None
+        except ThrottledError as error:
+            # RFC 3206, 4: nothing is wrong with the password, so a client should not ask its user for another one.
+            raise Refusal(_COME_BACK[error.reason].format(error.seconds), Code.SYS_TEMP) from None
+        except asyncio.CancelledError:
+            if not self._gone:
+                raise
+            raise Refusal(_GONE) from None
+        finally:
+            self._asking = None
+
+    async def _take_lock(self, mailbox_id: int) -> Opened:
+        keeper = self._keeper
+        keeper.opening[mailbox_id] += 1
+        try:
+            opened = await self._open(mailbox_id)
         except MailboxGoneError:
             raise Refusal(WRONG_LOGIN, Code.AUTH) from None
         except (DatabaseError, InterfaceError):
-            keeper.release_unknown(credential.mailbox_id)
+            keeper.release_unknown(mailbox_id)
             raise
         finally:
-            _count_down(keeper.opening, credential.mailbox_id)
+            _count_down(keeper.opening, mailbox_id)
         keeper.held.add(opened.lock)
-        seen = await self._as_seen(opened)
-        if self._gone:
-            keeper.release(opened)
-            raise Refusal("the connection has gone")
-        self._opened = opened
-        self._entry = keeper.sessions.begin(opened, self._caller, request.login)
-        count("logins")
-        return seen
+        return opened
 
     async def _open(self, mailbox_id: int) -> Opened:
         """Lock the maildrop; waits a moment for its holder, and takes it from a dead one."""
@@ -357,7 +370,7 @@ class Visit:
 
 
 _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
-    Authenticate: Visit._authenticate,
+    **dict.fromkeys(get_args(Question), Visit._log_in),
     ReadListing: Visit._read_listing,
     ReadPiece: Visit._read_piece,
     Finish: Visit._finish,
@@ -366,12 +379,6 @@ _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
 
 def _cost(listing: Listing) -> int:
     return LISTING_COST + len(listing) + UNIQUE_ID_COST * len(listing.unique_ids)
-
-
-def _opens_its_own(request: Authenticate, credential: Credential) -> bool:
-    """Whether the mailbox that AUTH names is the login's own; no login opens another's."""
-    authzid = normal_login(request.authzid)
-    return authzid in ("", normal_login(request.login), credential.address)
 
 
 def _count_down(counter: Counter[int], key: int) -> None:

@@ -21,8 +21,8 @@ from pop3service.states import (
     Finish,
     IfRefused,
     Listing,
+    LoggedIn,
     Negotiation,
-    Opened,
     ReadListing,
     Refusal,
     Reply,
@@ -95,12 +95,12 @@ def password(state: Authorization, secret: bytes | None = None) -> Reply:
     login, state.login = state.login, ""  # a second try begins with USER again
     return Step(
         request=Authenticate(login, as_text(secret)),
-        then=lambda opened: _welcome(state.channel, opened),
+        then=functools.partial(_welcome, state.channel),
     )
 
 
-def _welcome(channel: Channel, opened: Opened) -> Step:
-    transaction = Transaction(channel, opened)
+def _welcome(channel: Channel, logged_in: LoggedIn) -> Step:
+    transaction = Transaction(channel, logged_in)
     return Step((b"+OK maildrop has %s\r\n" % _size(transaction),), state=transaction)
 
 
@@ -215,6 +215,8 @@ def top(transaction: Transaction, listing: Listing, index: int, count: int) -> R
 
 def delete(transaction: Transaction, listing: Listing, index: int) -> Reply:
     """DELE (RFC 1939, 5): a mark; the message is removed by QUIT."""
+    if transaction.read_only:
+        raise Refusal("this password may fetch messages and not delete them: set your program to leave them here")
     transaction.deleted.add(index)
     transaction.deleted_octets += listing.octets[index]
     return b"+OK message %d deleted\r\n" % (index + 1)

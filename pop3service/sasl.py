@@ -4,12 +4,12 @@ import functools
 from collections.abc import Callable
 
 from accounts.sasl import Admitted, Exchange, Move, SaslError
-from pop3service.states import Authorization, Code, Negotiation, Opened, Refusal, Step
+from pop3service.states import Authorization, Code, LoggedIn, Negotiation, Refusal, Step
 
 _CRLF = b"\r\n"
 
 
-def begin(state: Authorization, name: bytes, initial: bytes | None, welcome: Callable[[Opened], Step]) -> Step:
+def begin(state: Authorization, name: bytes, initial: bytes | None, welcome: Callable[[LoggedIn], Step]) -> Step:
     """Begin an exchange, with the client's initial response where it sent one (RFC 5034, 4)."""
     try:
         exchange = Exchange(name, initial, state.channel.mechanisms)

@@ -45,7 +45,7 @@ class Ending(enum.StrEnum):
     BROKEN_OFF = "broken-off"
 
 
-# --- What the maildrop's keeper answers ----------------------------------------------------------------------
+# --- What a login and the maildrop's keeper answer -----------------------------------------------------------
 
 
 class Opened(Protocol):
@@ -57,6 +57,15 @@ class Opened(Protocol):
     def message_count(self) -> int: ...
     @property
     def octets(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """The answer to a login: the maildrop, and what the login may do with it."""
+
+    maildrop: Opened
+    #: Messages may be fetched and not deleted.
+    read_only: bool = False
 
 
 class Listing(Protocol):
@@ -135,7 +144,7 @@ class StartTls:
     """Begin TLS as soon as what was written before has gone; answered with None once it is established."""
 
 
-#: The questions of a login are answered with Opened, the maildrop being locked; FindVerifier with a Proof.
+#: The questions of a login are answered with LoggedIn, the maildrop being locked; FindVerifier with a Proof.
 Request = Question | ReadListing | ReadPiece | Finish | StartTls
 
 
@@ -188,7 +197,7 @@ class Negotiation:
         self,
         authorization: Authorization,
         exchange: Exchange,
-        welcome: "Callable[[Opened], Step]",
+        welcome: "Callable[[LoggedIn], Step]",
     ) -> None:
         self.authorization = authorization
         self.exchange = exchange
@@ -199,11 +208,14 @@ class Transaction:
     """Logged in, with a maildrop (RFC 1939, 5)."""
 
     __slots__ = (
-        "channel", "count", "deleted", "deleted_octets", "listing", "octets", "retrieved", "tally", "uidvalidity",
+        "channel", "count", "deleted", "deleted_octets", "listing", "octets", "read_only", "retrieved", "tally",
+        "uidvalidity",
     )  # fmt: skip
 
-    def __init__(self, channel: Channel, opened: Opened) -> None:
+    def __init__(self, channel: Channel, logged_in: LoggedIn) -> None:
+        opened = logged_in.maildrop
         self.channel = channel
+        self.read_only = logged_in.read_only
         self.uidvalidity = opened.uidvalidity
         self.count = opened.message_count
         self.octets = opened.octets

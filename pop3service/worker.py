@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 
 from accounts import activity
-from accounts.passwords import PasswordChecker
+from accounts.door import Door
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
@@ -36,8 +36,8 @@ class Pop3Worker(ServerWorker):
         self._row = {"worker": uuid.uuid4(), "arbiter": self.app.identity}
         self._bridge = Bridge()
         await self._bridge.run(functools.partial(workers.register, **self._row))
-        checker = await asyncio.to_thread(PasswordChecker, settings.CREDENTIAL_CACHE_SECONDS)
-        self._keeper = Keeper(bridge=self._bridge, checker=checker, worker=self._row["worker"])
+        self._door = Door(self._bridge)
+        self._keeper = Keeper(bridge=self._bridge, door=self._door, worker=self._row["worker"])
         self._connections = Connections(
             welcome=Reception(self._keeper, starttls=self.tls is not None),
             limits=Limits(settings.POP3_IDLE_SECONDS, settings.POP3_LOGIN_SECONDS, settings.POP3_MAX_CONNECTIONS),
@@ -45,6 +45,7 @@ class Pop3Worker(ServerWorker):
         )
         self._flushing = asyncio.Lock()
         self._chores = [
+            asyncio.create_task(self._door.chores()),
             asyncio.create_task(self._repeat(workers.BEAT_SECONDS, functools.partial(workers.beat, **self._row))),
             asyncio.create_task(self._repeat(FLUSH_SECONDS, activity.flush)),
             asyncio.create_task(self._repeat(sessions.PRUNE_SECONDS, sessions.prune)),
@@ -63,6 +64,7 @@ class Pop3Worker(ServerWorker):
         for chore in self._chores:
             chore.cancel()
         await self._flush_sessions(everything=True)
+        await self._door.close()
         await self._do(activity.flush)
         await self._do(functools.partial(workers.retire, worker=self._row["worker"]))
         await self._bridge.close()
@@ -106,5 +108,6 @@ class Reception:
             encrypted=arrival.encrypted,
             starttls=self._starttls,
             plaintext=arrival.plaintext,
+            mechanisms=self._keeper.door.mechanisms,
         )
         return Session(channel), self._keeper.visit(arrival.address, arrival.tls)

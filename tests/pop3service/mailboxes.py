@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -44,18 +45,18 @@ def lock(mailbox: FoundMailbox, worker: uuid.UUID) -> Opened:
 
 
 class Gate:
-    """Holds calls of a function of pop3service.access up until it is opened."""
+    """Holds calls of a function that a module calls by this name up until it is opened."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType = access) -> None:
         self.reached, self._open = threading.Event(), threading.Event()
-        function = getattr(access, name)
+        function = getattr(module, name)
 
         def wait(*arguments: Any) -> Any:
             self.reached.set()
             assert self._open.wait(10)
             return function(*arguments)
 
-        monkeypatch.setattr(access, name, wait)
+        monkeypatch.setattr(module, name, wait)
 
     def open(self) -> None:
         self._open.set()

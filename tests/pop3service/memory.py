@@ -16,6 +16,7 @@ from pop3service.states import (
     Channel,
     Code,
     Finish,
+    LoggedIn,
     ReadListing,
     ReadPiece,
     Refusal,
@@ -60,6 +61,7 @@ class MemoryMaildrop:
 
     messages: Sequence[bytes] = ()
     piece_octets: int = 64
+    read_only: bool = False
     unique_ids: dict[int, str] = field(default_factory=dict)
     #: What happened: requests in order, and what the last Finish asked for.
     requests: list[Request] = field(default_factory=list)
@@ -74,8 +76,9 @@ class MemoryMaildrop:
         self.encoded = [encode(message) for message in self.messages]
 
     @property
-    def opened(self) -> MemoryOpened:
-        return MemoryOpened(7, len(self.encoded), sum(each.octets for each in self.encoded))
+    def opened(self) -> LoggedIn:
+        octets = sum(each.octets for each in self.encoded)
+        return LoggedIn(MemoryOpened(7, len(self.encoded), octets), self.read_only)
 
     @property
     def listing(self) -> MemoryListing:

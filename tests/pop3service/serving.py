@@ -20,7 +20,7 @@ import uvloop
 from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 
-from accounts.passwords import PasswordChecker
+from accounts.door import Door
 from mailplatform.arrivals import Arrival, Networks
 from mailplatform.bridge import Bridge
 from mailplatform.gate import Gate
@@ -211,14 +211,15 @@ class DatabaseServed(Served):
     def __init__(self, thread: LoopThread, *, limits: Limits | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.worker, self.arbiter = uuid.uuid4(), uuid.uuid4()
         workers.register(worker=self.worker, arbiter=self.arbiter)
-        self.checker = PasswordChecker(300)
         self.bridge: Bridge = thread.call(Bridge)
-        self.keeper: Keeper = thread.call(Keeper, bridge=self.bridge, checker=self.checker, worker=self.worker)
+        self.door: Door = thread.call(Door, self.bridge)
+        self.keeper: Keeper = thread.call(Keeper, bridge=self.bridge, door=self.door, worker=self.worker)
         super().__init__(thread, Reception(self.keeper, starttls=tls is not None), limits=limits, tls=tls)
 
     def close(self) -> None:
         super().close()
         self.thread.run(self.keeper.close())
+        self.thread.run(self.door.close())
         self.thread.run(self.bridge.close())
 
 

@@ -1,6 +1,7 @@
 """Logins, listings and deletions of real mailboxes, over sockets."""
 
 import base64
+import os
 import threading
 import uuid
 from array import array
@@ -81,8 +82,9 @@ class TestLogin:
         make_mailbox("alfred")
         set_active(mailboxes=Mailbox.objects.filter(local_part="alfred"), active=False)
         served = serve_mailboxes()
-        verify, verified = served.checker.verify, []
-        served.checker.verify = lambda *arguments: verified.append(arguments) or verify(*arguments)
+        passwords = served.door._passwords
+        verify, verified = passwords.verify, []
+        passwords.verify = lambda *arguments: verified.append(arguments) or verify(*arguments)
         assert try_login(served, name, "wrong") == WRONG
         assert len(verified) == 1
 
@@ -90,8 +92,8 @@ class TestLogin:
         """Nobody can keep the processors busy by connecting, sending a password and leaving."""
         served = serve_mailboxes()
         gate, verified = threading.Event(), []
-        served.checker.verify = lambda *arguments: verified.append(arguments) or gate.wait(10)
-        threads = served.keeper._hashing._max_workers
+        served.door._passwords.verify = lambda *arguments: verified.append(arguments) or gate.wait(10)
+        threads = os.cpu_count() or 2
         clients = [served.connect().greet() for _ in range(threads + 5)]
         for client in clients:
             client.send(b"USER nobody\r\nPASS x\r\n")
@@ -128,11 +130,12 @@ class TestLogin:
     ) -> None:
         served = serve_mailboxes()
         assert try_login(served).startswith(b"+OK")
-        verify, served.checker.verify = served.checker.verify, None
+        passwords = served.door._passwords
+        verify, passwords.verify = passwords.verify, None
         wait_until_free(jules)
         assert try_login(served).startswith(b"+OK")
         set_password(user=User.objects.get(), password="y")
-        served.checker.verify = verify
+        passwords.verify = verify
         wait_until_free(jules)
         assert try_login(served) == WRONG
         assert try_login(served, word="y").startswith(b"+OK")

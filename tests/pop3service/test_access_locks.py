@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from accounts import door
 from accounts.lookup import FoundMailbox
 from mailstore.locks import Lock
 from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops
@@ -98,11 +100,16 @@ class TestLock:
             assert client.hear_all().startswith(b"-ERR [SYS/TEMP] the server is shutting down")
         assert live_messages(jules.id).count() == 3
 
-    @pytest.mark.parametrize("name", ["find_credentials", "open_maildrops"])
+    @pytest.mark.parametrize(("module", "name"), [(door, "find_credentials"), (access, "open_maildrops")])
     def test_a_connection_that_drops_while_its_login_is_under_way(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch, name: str
+        self,
+        serve_mailboxes: Serve,
+        jules: FoundMailbox,
+        monkeypatch: pytest.MonkeyPatch,
+        module: ModuleType,
+        name: str,
     ) -> None:
-        gate = Gate(monkeypatch, name)
+        gate = Gate(monkeypatch, name, module)
         served = serve_mailboxes()
         with served.connect() as client:
             client.greet()

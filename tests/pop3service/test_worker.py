@@ -183,11 +183,13 @@ class TestReception:
     def test_the_channel_is_what_arrived(self, settings: Settings, version: str, plaintext: bool) -> None:
         settings.MAIL_HOSTNAME = "mail.maison.mrs"
         visit = object()
-        reception = Reception(SimpleNamespace(visit=lambda address, tls: visit), starttls=True)
+        door = SimpleNamespace(mechanisms=("SCRAM-SHA-1", "PLAIN"))
+        reception = Reception(SimpleNamespace(visit=lambda address, tls: visit, door=door), starttls=True)
         session, work = reception(Arrival("192.0.2.1", version, plaintext))
         channel = session.state.channel
         assert (channel.hostname, channel.encrypted, channel.starttls) == ("mail.maison.mrs", bool(version), True)
         assert channel.plaintext is plaintext
+        assert channel.mechanisms == door.mechanisms
         assert work is visit
 
     @pytest.mark.parametrize("offered", [False, True])

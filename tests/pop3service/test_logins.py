@@ -1,0 +1,280 @@
+"""Logins as the door of accounts decides them, over sockets: what a client sees of it."""
+
+import base64
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+from scramp import ScramClient
+
+from accounts import door
+from accounts.app_passwords import create_app_password
+from accounts.lookup import FoundMailbox
+from accounts.models import LoginRecord, Mailbox, User
+from accounts.services import set_password
+from mailstore.rows import live_messages
+from tests.accounts.issuer import Issuer
+from tests.mailstore.mailboxes import fill, make_mailbox
+from tests.pop3service.mailboxes import JULES, OUR_ERROR, WRONG, Gate, lock_of, try_login, wait_until_free
+from tests.pop3service.memory import message
+from tests.pop3service.serving import Client, DatabaseServed, Tls, wait_until
+
+Serve = Callable[..., DatabaseServed]
+
+pytestmark = pytest.mark.usefixtures("no_patience")
+
+
+def owner() -> User:
+    return User.objects.get(username="jules")
+
+
+def app_password(**limits: object) -> str:
+    return create_app_password(user=owner(), name="telephone", **limits)[1]
+
+
+def in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def records(served: DatabaseServed) -> list[tuple[str, str, str, str]]:
+    served.thread.run(served.door.tend())
+    return list(LoginRecord.objects.order_by("pk").values_list("mechanism", "result", "address", "tls"))
+
+
+class TestAppPasswords:
+    def test_one_opens_and_may_delete(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        with serve_mailboxes().connect() as client:
+            client.log_in(JULES, app_password())
+            assert client.say("DELE 1") == b"+OK message 1 deleted"
+            client.say("QUIT")
+        assert live_messages(jules.id).count() == 2
+
+    def test_a_read_only_one_may_fetch_and_not_delete(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        with serve_mailboxes().connect() as client:
+            client.log_in(JULES, app_password(read_only=True))
+            assert len(client.ask("RETR 1")) == 100
+            assert client.say("DELE 1") == (
+                b"-ERR this password may fetch messages and not delete them: set your program to leave them here"
+            )
+            assert client.say("DELE 9").startswith(b"-ERR no such message")
+            assert client.say("STAT") == b"+OK 3 600"
+            assert client.say("QUIT").startswith(b"+OK")
+        assert live_messages(jules.id).count() == 3
+
+    def test_its_limits_are_a_wrong_password_to_the_outside(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        assert try_login(served, word=app_password(pop3=False)) == WRONG
+        for limit in ({"network": "192.0.2.0/24"}, {"expires_at": timezone.now() + timedelta(hours=1)}):
+            owner().app_passwords.all().delete()
+            secret = app_password(**limit)
+            owner().app_passwords.exclude(expires_at=None).update(expires_at=timezone.now())
+            assert try_login(served, word=secret) == WRONG
+        assert {result for _, result, _, _ in records(served)} == {"protocol", "network", "expired"}
+
+    def test_with_two_factor_only_one_opens(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        assert try_login(served).startswith(b"+OK")
+        User.objects.update(two_factor=True)
+        wait_until_free(jules)
+        assert try_login(served) == WRONG
+        assert try_login(served, word=app_password()).startswith(b"+OK")
+
+
+class TestDelegates:
+    def test_one_opens_what_is_entrusted_to_him_and_nothing_else(
+        self, serve_mailboxes: Serve, jules: FoundMailbox
+    ) -> None:
+        other = make_mailbox("alfred")
+        fill(other.id, message(400))
+        served = serve_mailboxes()
+        plain = f"AUTH PLAIN {in_base64(f'alfred@maison.mrs{chr(0)}jules{chr(0)}x')}"
+        with served.connect() as client:
+            client.greet()
+            assert client.say(plain) == WRONG
+            Mailbox.objects.get(pk=other.id).delegates.add(owner())
+            assert client.say(plain) == b"+OK maildrop has 1 message (400 octets)"
+            assert lock_of(other) == served.worker
+            assert lock_of(jules) is None
+
+
+class TestThrottling:
+    def guess(self, client: Client, word: str, name: str = JULES) -> bytes:
+        client.say(f"USER {name}")
+        return client.say(f"PASS {word}")
+
+    @pytest.mark.parametrize("name", [JULES, "nobody"])
+    def test_guesses_are_slowed_and_then_refused_with_the_time_to_wait(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """RFC 3206, 4: [SYS/TEMP], for the password may be right."""
+        served = serve_mailboxes()
+        slept: list[float] = []
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            clock.append(clock[-1] + seconds)
+
+        clock = [1_800_000_000.0]
+        served.door._watch._sleep = sleep
+        served.door._watch._throttles._clock = lambda: clock[-1]
+        for number in range(8):
+            with served.connect() as client:
+                assert self.guess(client.greet(), f"guess {number}", name) == WRONG
+        assert slept == pytest.approx([1, 2, 4, 8], abs=0.1)
+        with served.connect() as client:
+            wanted = b"-ERR [SYS/TEMP] too many failed logins, try again in 16 seconds"
+            assert self.guess(client.greet(), "x", name) == wanted
+            clock.append(clock[-1] + 16)
+            answer = self.guess(client, "x", name)
+        assert answer.startswith(b"+OK" if name == JULES else WRONG)
+
+    def test_an_old_password_again_and_again_is_never_slowed(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        for _ in range(8):
+            assert try_login(served, word="old") == WRONG
+        assert try_login(served).startswith(b"+OK")
+
+    def test_one_who_leaves_while_he_is_held_up_is_let_go(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        served = serve_mailboxes()
+        for number in range(3):
+            assert try_login(served, word=f"guess {number}") == WRONG
+        begun = threading.Event()
+
+        async def for_ever(seconds: float) -> None:
+            begun.set()
+            await served.thread.loop.create_future()
+
+        assert try_login(served, word="guess 4") == WRONG
+        served.door._watch._sleep = for_ever
+        with served.connect() as client:
+            client.greet()
+            client.send(f"USER {JULES}\r\nPASS guess 5\r\n".encode())
+            assert begun.wait(10)
+            client.reset()
+            wait_until(lambda: not served.keeper._tasks)
+        assert records(served)[-1][1] == "throttled"
+        assert not any(record.levelname == "ERROR" for record in caplog.records)
+
+    def test_too_many_hashes_at_once(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("accounts.hashing.MOST_WAITING", 0)
+        wanted = b"-ERR [SYS/TEMP] too many logins at this moment, try again in 5 seconds"
+        assert try_login(serve_mailboxes()) == wanted
+
+
+class TestRecords:
+    def test_every_try_is_one_with_its_connection(self, serve_mailboxes: Serve, jules: FoundMailbox, tls: Tls) -> None:
+        served = serve_mailboxes(tls=tls.server)
+        try_login(served, word="wrong")
+        with served.connect() as client:
+            client.greet()
+            client.say("STLS")
+            client.start_tls(tls.client)
+            client.say("USER jules")
+            assert client.say("PASS x").startswith(b"+OK")
+        with served.connect() as client:
+            client.greet()
+            client.say(f"AUTH PLAIN {in_base64(f'{chr(0)}nobody{chr(0)}x')}")
+        assert records(served) == [
+            ("USER", "wrong", "127.0.0.1", ""),
+            ("USER", "admitted", "127.0.0.1", "TLSv1.3"),
+            ("PLAIN", "unknown", "127.0.0.1", ""),
+        ]
+
+
+class TestScram:
+    """RFC 5802, with the verifiers that are kept."""
+
+    def test_it_is_offered_and_opens_without_a_hash(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        set_password(user=owner(), password="right horse")
+        served = serve_mailboxes()
+        served.door._passwords.verify = None
+        with served.connect() as client:
+            client.greet()
+            assert b"SASL SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN" in client.capabilities()
+            assert self.prove(client, "wrong horse") == WRONG
+            assert self.prove(client, "right horse").startswith(b"+OK maildrop has 3")
+
+    def prove(self, client: Client, password: str, mechanism: str = "SCRAM-SHA-256") -> bytes:
+        """The whole exchange; the last answer."""
+        scram = ScramClient([mechanism], JULES, password)
+        challenge = client.say(f"AUTH {mechanism} {in_base64(scram.get_client_first())}")
+        scram.set_server_first(base64.b64decode(challenge[2:]).decode())
+        final = client.say(in_base64(scram.get_client_final()))
+        if not final.startswith(b"+ "):
+            return final
+        scram.set_server_final(base64.b64decode(final[2:]).decode())
+        return client.say("")
+
+
+class TestTokens:
+    @pytest.fixture
+    def issuer(self, settings: Settings) -> Callable[[], Issuer]:
+        with Issuer() as issuer:
+            settings.OAUTH_INTROSPECTOR = "accounts.tokens.EndpointIntrospector"
+            settings.OAUTH_INTROSPECTION_URL = issuer.url
+            issuer.tokens = {"good": {"active": True, "username": JULES}}
+            yield issuer
+
+    def test_a_token_opens_its_owners_mailbox(
+        self, issuer: Issuer, serve_mailboxes: Serve, jules: FoundMailbox
+    ) -> None:
+        """RFC 7628."""
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            assert b"SASL SCRAM-SHA-256 SCRAM-SHA-1 OAUTHBEARER XOAUTH2 PLAIN LOGIN" in client.capabilities()
+            challenge = client.say(f"AUTH OAUTHBEARER {in_base64('n,,' + chr(1) + 'auth=Bearer bad' + chr(1) * 2)}")
+            assert b"invalid_token" in base64.b64decode(challenge[2:])
+            assert client.say(in_base64("\1")) == WRONG
+            good = f"user={JULES}\1auth=Bearer good\1\1"
+            assert client.say(f"AUTH XOAUTH2 {in_base64(good)}").startswith(b"+OK maildrop has 3")
+
+    def test_where_the_issuer_is_away_it_is_temporary(
+        self, issuer: Issuer, serve_mailboxes: Serve, jules: FoundMailbox, settings: Settings
+    ) -> None:
+        settings.OAUTH_INTROSPECTION_URL = "http://127.0.0.1:1/"
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            good = f"user={JULES}\1auth=Bearer good\1\1"
+            assert client.say(f"AUTH XOAUTH2 {in_base64(good)}") == OUR_ERROR
+
+
+class TestPipelining:
+    """Edge 16: what is sent behind a login waits for it, runs once and in order."""
+
+    @pytest.mark.parametrize(
+        "login", ["USER jules\r\nPASS x", f"AUTH PLAIN {in_base64(chr(0) + 'jules' + chr(0) + 'x')}"]
+    )
+    def test_behind_a_login(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch, login: str
+    ) -> None:
+        gate = Gate(monkeypatch, "find_credentials", door)
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            client.send(f"{login}\r\nSTAT\r\nDELE 1\r\nSTAT\r\nQUIT\r\n".encode())
+            assert gate.reached.wait(10)
+            gate.open()
+            answers = client.hear_all().splitlines()[-5:]
+        assert answers.pop().endswith(b"signing off (2 messages left)")
+        assert [answer[:7] for answer in answers] == [
+            b"+OK mai",
+            b"+OK 3 6",
+            b"+OK mes",
+            b"+OK 2 5",
+        ]
+        assert live_messages(jules.id).count() == 2
+
+    def test_behind_one_that_fails(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            client.send(b"USER jules\r\nPASS wrong\r\nDELE 1\r\nUSER jules\r\nPASS x\r\nSTAT\r\nQUIT\r\n")
+            answers = client.hear_all().splitlines()
+        assert [answer[:4] for answer in answers] == [b"+OK ", b"-ERR", b"-ERR", b"+OK ", b"+OK ", b"+OK ", b"+OK "]
+        assert answers[1] == WRONG
+        assert live_messages(jules.id).count() == 3
