@@ -1,12 +1,87 @@
-"""What every folder of tests shares."""
+"""What every folder of tests shares: which tests run on both databases and in what order, programs, what is left over."""
 
 import os
 import shutil
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import settings
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+# No deadline: what takes 1 ms takes 300 on a machine that does something else at that moment.
+settings.register_profile("suite", deadline=None)
+settings.register_profile("thorough", deadline=None, max_examples=2000)  # --hypothesis-profile=thorough
+settings.load_profile("suite")
+
+#: Fixtures by which a test gets at the database; pytest-django keeps all others from it.
+DATABASE_FIXTURES = {"db", "transactional_db", "django_db_setup", "live_server"}
+#: A database that nobody finds.
+NOWHERE = "postgres://nobody@127.0.0.1:1/nowhere"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--only-with-database",
+        action="store_true",
+        help="leave out the tests that cannot see the database: they ran on another one already",
+    )
+
+
+def pytest_configure() -> None:
+    # A shell starts what it runs in the background deaf to SIGINT, and the programs that tests start would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def has_database(item: pytest.Item) -> bool:
+    """Whether a test can see the database: by a fixture, a mark, or as all of tests/e2e through servers."""
+    fixtures = getattr(item, "fixturenames", ())
+    return (
+        "e2e" in item.path.parts
+        or item.get_closest_marker("django_db") is not None
+        or not DATABASE_FIXTURES.isdisjoint(fixtures)
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("only_with_database"):
+        config.hook.pytest_deselected(items=[item for item in items if not has_database(item)])
+        items[:] = [item for item in items if has_database(item)]
+    if hasattr(config, "workerinput"):  # files are shared out over processes in this order: the long ones first
+        items.sort(key=lambda item: "e2e" not in item.path.parts)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """What a test without a database starts finds none either, so such a test need not run on each of them."""
+    if has_database(item):
+        return (yield)
+    before = os.environ.get("DATABASE_URL")
+    os.environ["DATABASE_URL"] = NOWHERE
+    try:
+        return (yield)
+    finally:
+        if before is None:
+            del os.environ["DATABASE_URL"]
+        else:
+            os.environ["DATABASE_URL"] = before
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> None:
+    """A test that asks for a database while it runs would be taken for one without."""
+    if fixturedef.argname in DATABASE_FIXTURES and isinstance(request.node, pytest.Item):
+        assert has_database(request.node), f"{request.node.nodeid} has to name its fixture {fixturedef.argname}"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_counted() -> None:
+    """What tests before this one counted in memory and did not write would be written by the first flush here."""
+    from accounts import activity  # not before Django is set up
+
+    activity._gathered.clear()
 
 
 @pytest.fixture(scope="session")

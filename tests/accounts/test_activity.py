@@ -1,7 +1,5 @@
 """What happens is counted in memory and written by day."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.db import DatabaseError
 from django.utils import timezone
@@ -10,14 +8,6 @@ from accounts import activity
 from accounts.models import DayCount
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _nothing_gathered() -> Iterator[None]:
-    activity.flush()
-    DayCount.objects.all().delete()
-    yield
-    activity.flush()
 
 
 def counts() -> dict[str, int]:

@@ -65,10 +65,20 @@ def _crlf(written: list[Path]) -> list[bytes]:
     return [path.read_bytes().replace(b"\n", CRLF) for path in sorted(written)]
 
 
+_MDA = """#!/bin/sh
+read -r n < {home}/count
+echo $((n + 1)) > {home}/count
+cat > {home}/$n.msg
+# getmail waits a minute for a program that ends before it has begun to wait: it is not waiting while it runs.
+until grep -q '^State:.*sleeping' /proc/$PPID/status; do :; done
+"""
+
+
 def _mda(home: Path) -> Path:
     """A program that clients hand a message to, one by one: it writes them to numbered files."""
+    (home / "count").write_text("10000\n")
     script = home / "mda"
-    script.write_text(f'#!/bin/sh\nexec cat > "$(printf \'{home}/%05d.msg\' "$(ls {home} | wc -l)")"\n')
+    script.write_text(_MDA.format(home=home))
     script.chmod(0o700)
     return script
 

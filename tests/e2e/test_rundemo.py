@@ -8,6 +8,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -21,14 +22,37 @@ PORTS = ("web", "pop3", "pop3s", "smtp", "lmtp")
 START_SECONDS = 60
 
 
-@pytest.fixture(scope="module")
-def platform(make_platform: MakePlatform) -> Platform:
-    return make_platform(migrated=False)
+@dataclass
+class Demo:
+    """The one platform of these tests, which runs whenever a test asks for it: `make run` again and again."""
+
+    platform: Platform
+    server: Server | None = None
+
+    def running(self) -> Server:
+        if self.server is None:
+            self.server = _start(self.platform)
+        return self.server
+
+    def ended(self) -> Server:
+        """What has ended by now: the next test starts it again."""
+        server, self.server = self.running(), None
+        return server
 
 
 @pytest.fixture(scope="module")
-def demo(platform: Platform) -> Server:
-    return _start(platform)
+def demos(make_platform: MakePlatform) -> Demo:
+    return Demo(make_platform(migrated=False))
+
+
+@pytest.fixture
+def demo(demos: Demo) -> Server:
+    return demos.running()
+
+
+@pytest.fixture
+def platform(demos: Demo) -> Platform:
+    return demos.platform
 
 
 def _start(platform: Platform) -> Server:
@@ -116,29 +140,26 @@ def test_a_second_one_names_the_port_that_is_taken(demo: Server, platform: Platf
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_it_ends_at_once_leaves_no_port_open_and_starts_again_as_it_was(
-    platform: Platform, tmp_path: Path, by: signal.Signals, require_program: Callable[[str], str]
+    demo: Server, demos: Demo, tmp_path: Path, by: signal.Signals, require_program: Callable[[str], str]
 ) -> None:
     require_program("curl")
-    server = _start(platform)
-    logins, listing = _logins(server), _paste(_commands(server)[0], tmp_path)
+    logins, listing = _logins(demo), _paste(_commands(demo)[0], tmp_path)
 
-    assert server.stop(by) == 0
-    for port in server.ports.values():
+    assert demos.ended().stop(by) == 0
+    for port in demo.ports.values():
         with pytest.raises(OSError):
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    assert "Traceback" not in _screen(server)
+    assert "Traceback" not in _screen(demo)
 
-    again = _start(platform)
+    again = demos.running()
     assert _logins(again) == logins
     assert _paste(_commands(again)[0], tmp_path) == listing
-    again.stop()
 
 
-def test_when_a_server_dies_the_others_end_and_it_is_said(platform: Platform) -> None:
-    server = _start(platform)
-    started = re.search(r"pop3\.1 started \(pid=(\d+)\)", _screen(server))
+def test_when_a_server_dies_the_others_end_and_it_is_said(demo: Server, demos: Demo) -> None:
+    started = re.search(r"pop3\.1 started \(pid=(\d+)\)", _screen(demo))
     assert started is not None
     os.kill(int(started[1]), signal.SIGKILL)
-    assert server.process.wait(30) == 1
-    assert "A server ended by itself" in _screen(server)
-    assert "Traceback" not in _screen(server)
+    assert demos.ended().process.wait(30) == 1
+    assert "A server ended by itself" in _screen(demo)
+    assert "Traceback" not in _screen(demo)

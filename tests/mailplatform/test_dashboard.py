@@ -23,13 +23,6 @@ pytestmark = pytest.mark.django_db
 START = "/admin/"
 
 
-@pytest.fixture(autouse=True)
-def _nothing_counted() -> None:
-    """What tests before this one counted and did not write would be written by the first flush here."""
-    flush()
-    DayCount.objects.all().delete()
-
-
 @pytest.fixture
 def browser() -> Client:
     make_domain()

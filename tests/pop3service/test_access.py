@@ -141,8 +141,6 @@ class TestLogin:
         assert try_login(served, word="y").startswith(b"+OK")
 
     def test_logins_are_counted_and_wrong_ones_are_not(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
-        activity.flush()
-        DayCount.objects.all().delete()
         served = serve_mailboxes()
         try_login(served)
         try_login(served, word="wrong")

@@ -43,31 +43,33 @@ def statements(browser: Client, page: str) -> list[str]:
     return [query["sql"] for query in queries]
 
 
-@pytest.fixture
-def many(browser: Client) -> None:
-    make_many(15_000)
+def add_many(number: int, *, start: int = 0) -> None:
+    """Add so many mailboxes, and have the database look at them, as it does by itself after a while."""
+    make_many(number, start=start)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
 
 def test_a_page_takes_no_more_statements(browser: Client) -> None:
-    make_many(150)
+    add_many(150)
     before = {page: len(statements(browser, page)) for page in PAGES}
-    make_many(14_850, start=150)
+    add_many(14_850, start=150)
     assert Mailbox.objects.count() == 15_001
     assert {page: len(statements(browser, page)) for page in PAGES} == before
     assert max(before.values()) <= 12
 
 
-@pytest.mark.parametrize("page", IN_ORDER)
-def test_a_list_is_read_in_order_and_counted_in_one_table(browser: Client, many: None, page: str) -> None:
-    (count,) = [sql for sql in statements(browser, page) if "COUNT(*)" in sql and "__count" in sql]
-    assert "JOIN" not in count
-    (rows,) = [sql for sql in statements(browser, page) if "LIMIT 10" in sql]
-    plan = plan_of(rows)
-    assert "TEMP B-TREE" not in plan, plan  # SQLite
-    assert "Sort" not in plan, plan  # PostgreSQL
-    assert "Hash" not in plan, plan
+def test_a_list_is_read_in_order_and_counted_in_one_table(browser: Client) -> None:
+    add_many(15_000)
+    for page in IN_ORDER:
+        asked = statements(browser, page)
+        (count,) = [sql for sql in asked if "COUNT(*)" in sql and "__count" in sql]
+        assert "JOIN" not in count, page
+        (rows,) = [sql for sql in asked if "LIMIT 10" in sql]
+        plan = plan_of(rows)
+        assert "TEMP B-TREE" not in plan, (page, plan)  # SQLite
+        assert "Sort" not in plan, (page, plan)  # PostgreSQL
+        assert "Hash" not in plan, (page, plan)
 
 
 def plan_of(sql: str) -> str:
