@@ -21,6 +21,7 @@ from django.utils.translation import ngettext
 
 from accounts.models import DayCount, Domain, Mailbox, User
 from mailplatform.admin.octets import human
+from mailplatform.admin.open_sessions import open_url
 from mailstore.models import Maildrop
 from pop3service.models import Worker
 
@@ -113,6 +114,7 @@ def _totals(request: HttpRequest) -> list[dict[str, Any]]:
             "name": _("Open now"),
             "value": number_format(sessions, force_grouping=True),
             "note": ngettext("on %(number)s POP3 worker", "on %(number)s POP3 workers", workers) % {"number": workers},
+            "url": open_url() if request.user.has_perm("pop3service.view_sessionrecord") else "",
         },
     ]
 

@@ -13,6 +13,11 @@ def _allows(permission: str) -> Any:
     return lambda request: request.user.has_perm(permission)
 
 
+def _is_about_sessions(request: HttpRequest) -> bool:
+    """Whether this is a page of session records; that of open ones, whose address lies below, has its own link."""
+    return "/pop3service/sessionrecord/" in request.path and not request.path.endswith("/open/")
+
+
 def _stylesheet(request: HttpRequest) -> str:
     return static("mailplatform/admin.css")
 
@@ -46,12 +51,16 @@ _NAVIGATION = [
         "separator": True,
         "items": [
             _link(_("Logins"), "login", "admin:accounts_loginrecord_changelist", "accounts.view_loginrecord"),
-            _link(
-                _("Sessions"),
-                "swap_vert",
-                "admin:pop3service_sessionrecord_changelist",
-                "pop3service.view_sessionrecord",
-            ),
+            {
+                **_link(
+                    _("Sessions"),
+                    "swap_vert",
+                    "admin:pop3service_sessionrecord_changelist",
+                    "pop3service.view_sessionrecord",
+                ),
+                "active": _is_about_sessions,
+            },
+            _link(_("Open now"), "lock_open", "admin:pop3service_sessionrecord_open", "pop3service.view_sessionrecord"),
         ],
     },
     {

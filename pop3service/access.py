@@ -195,6 +195,11 @@ class Visit:
         """TLS has begun, of this version."""
         self._caller = Caller(self._caller.protocol, self._caller.address, tls)
 
+    @property
+    def name(self) -> tuple[int, int] | None:
+        """The mailbox that is open, and the serial of its lock; None before the login and from QUIT on."""
+        return (self._opened.mailbox_id, self._opened.lock.serial) if self._opened is not None else None
+
     def leave(self, ending: Ending, tally: Tally | None) -> None:
         """The connection has ended, at whatever moment. Frees the lock with nothing deleted unless QUIT has begun."""
         self._gone = True

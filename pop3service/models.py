@@ -98,3 +98,21 @@ class SessionRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.login}, {self.began_at:%Y-%m-%d %H:%M}"
+
+
+class EndRequest(models.Model):
+    """A session that is to end, for the worker that serves it; see pop3service.ending."""
+
+    worker = models.UUIDField()
+    mailbox_id = models.BigIntegerField()
+    serial = models.PositiveBigIntegerField()
+    asked_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["worker"], name="pop3service_endrequest_worker")]
+        constraints = [
+            models.UniqueConstraint(fields=["mailbox_id", "serial"], name="pop3service_endrequest_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"session {self.serial} of {self.mailbox_id}"

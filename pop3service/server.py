@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -40,6 +40,10 @@ class Work(Protocol):
 
     def carry_out(self, request: Request) -> Any:
         """The result, or a future of it; a Refusal may be raised."""
+
+    @property
+    def name(self) -> Any:
+        """By which `Connections.end_some` knows the session; None where it cannot be ended like this."""
 
     def encrypted(self, tls: str) -> None:
         """The connection is encrypted from now on, by this version of TLS."""
@@ -83,6 +87,12 @@ class Connections:
         self.open.discard(connection)
         if not self.open:
             self._none_open.set()
+
+    def end_some(self, names: Container[Any], text: str, ending: Ending) -> None:
+        """End the sessions whose work has one of these names, with a word."""
+        for connection in list(self.open):
+            if connection.name in names:
+                connection.end(text, ending)
 
     async def drain(self) -> None:
         """End every session with a word, and wait until each running UPDATE is done and answered."""
@@ -217,6 +227,11 @@ class Connection(asyncio.Protocol):
         self._ending = self._ending or ending
         self._session.end(text)
         self._turn()
+
+    @property
+    def name(self) -> Any:
+        """That of the session's work."""
+        return self._work.name
 
     @property
     def ended(self) -> bool:

@@ -17,11 +17,11 @@ from accounts.door import Door
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
-from pop3service import sessions, workers
+from pop3service import ending, sessions, workers
 from pop3service.access import Keeper, Visit
 from pop3service.protocol import Session
 from pop3service.server import Connections, Limits
-from pop3service.states import Channel
+from pop3service.states import Channel, Ending
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,7 @@ class Pop3Worker(ServerWorker):
         self._chores = [
             asyncio.create_task(self._door.chores()),
             asyncio.create_task(self._repeat(workers.BEAT_SECONDS, functools.partial(workers.beat, **self._row))),
+            asyncio.create_task(self._end_asked()),
             asyncio.create_task(self._repeat(FLUSH_SECONDS, activity.flush)),
             asyncio.create_task(self._repeat(sessions.PRUNE_SECONDS, sessions.prune)),
             asyncio.create_task(self._write_sessions()),
@@ -74,6 +75,15 @@ class Pop3Worker(ServerWorker):
             await asyncio.sleep(seconds)
             await self._do(chore)
 
+    async def _end_asked(self) -> None:
+        """End the sessions that somebody wants to end."""
+        while True:
+            await asyncio.sleep(workers.BEAT_SECONDS)
+            asked = await self._do(functools.partial(ending.take_asked, self._row["worker"]))
+            if asked:
+                logger.info("sessions to end: %s", asked)
+                self._connections.end_some(asked, ending.TEXT, Ending.ADMIN)
+
     async def _write_sessions(self) -> None:
         while True:
             await asyncio.sleep(sessions.FLUSH_SECONDS)
@@ -87,12 +97,13 @@ class Pop3Worker(ServerWorker):
             except Exception:
                 logger.exception("writing the records of sessions failed, the next turn tries again")
 
-    async def _do(self, chore: Callable[[], Any]) -> None:
+    async def _do(self, chore: Callable[[], Any]) -> Any:
         """A chore in the database; an error is logged. The next turn tries anew, and a row left over goes stale."""
         try:
-            await self._bridge.run(chore)
+            return await self._bridge.run(chore)
         except Exception:
             logger.exception("%r failed", chore)
+            return None
 
 
 class Reception:

@@ -45,7 +45,7 @@ class RecordList(ChangeList):
     def get_results(self, request: HttpRequest) -> None:
         column = self.model_admin.moment_column
         rows = self.queryset
-        if (before := _position(request.GET.get(BEFORE, ""))) is not None:
+        if (before := position(request.GET.get(BEFORE, ""))) is not None:
             moment, pk = before
             rows = rows.filter(Q(**{f"{column}__lt": moment}) | Q(pk__lt=pk), **{f"{column}__lte": moment})
         found = list(rows[: self.list_per_page + 1])
@@ -55,7 +55,11 @@ class RecordList(ChangeList):
         self.can_show_all, self.multi_page = True, False
         self.paginator = Paginator(self.result_list, self.list_per_page)
         is_more = len(found) > self.list_per_page
-        self.older_url = self._page(request, _written(self.result_list[-1], column)) if is_more else None
+        self.older_url = (
+            self._page(request, written(getattr(self.result_list[-1], column), self.result_list[-1].pk))
+            if is_more
+            else None
+        )
         self.newest_url = self._page(request, None) if BEFORE in request.GET else None
         self.model_admin.prepare(self.result_list, request)
 
@@ -159,11 +163,12 @@ def _address(term: str) -> str | None:
         return None
 
 
-def _written(record: Any, column: str) -> str:
-    return f"{(getattr(record, column) - _EPOCH) // timedelta(microseconds=1)}-{record.pk}"
+def written(moment: Any, pk: int) -> str:
+    """A moment and a key for a query."""
+    return f"{(moment - _EPOCH) // timedelta(microseconds=1)}-{pk}"
 
 
-def _position(text: str) -> tuple[datetime, int] | None:
+def position(text: str) -> tuple[datetime, int] | None:
     """The moment and key out of a query; None for what is none."""
     microseconds, _dash, pk = text.partition("-")
     if not (text.isascii() and microseconds.isdigit() and pk.isdigit() and len(microseconds) < 18 and len(pk) < 19):

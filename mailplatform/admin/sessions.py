@@ -1,6 +1,6 @@
 """Admin pages of session records: who opened which mailbox, what was taken and deleted, and how it ended."""
 
-from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -12,7 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_GET, require_http_methods
 from unfold.contrib.filters.admin import AutocompleteSelectFilter, DropdownFilter
 
 from mailplatform.admin.display import badge, moment, moment_cell
@@ -76,8 +76,16 @@ class SessionRecordAdmin(RecordAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         urls: list[URLPattern] = super().get_urls()
-        view = self.admin_site.admin_view(require_GET(self.find))
-        return [path("of/<int:mailbox_id>/<int:serial>/", view, name="pop3service_sessionrecord_of"), *urls]
+        # Imported here: that page shows cells of this one.
+        from mailplatform.admin.open_sessions import open_page
+
+        find = self.admin_site.admin_view(require_GET(self.find))
+        show = self.admin_site.admin_view(require_http_methods(["GET", "POST"])(partial(open_page, self)))
+        return [
+            path("of/<int:mailbox_id>/<int:serial>/", find, name="pop3service_sessionrecord_of"),
+            path("open/", show, name="pop3service_sessionrecord_open"),
+            *urls,
+        ]
 
     def find(self, request: HttpRequest, mailbox_id: int, serial: int) -> HttpResponse:
         """To the record of the session with this number, or to those of its mailbox."""
@@ -110,7 +118,8 @@ class SessionRecordAdmin(RecordAdmin):
             times = ngettext("%(number)d poll", "%(number)d polls", record.times) % {"number": record.times}
             until = _("until %(time)s") % {"time": moment(record.ended_at)[-5:]}
             return two_lines(moment_cell(record.began_at), f"{times} {until}")
-        return two_lines(moment_cell(record.began_at), _lasted(record))
+        took = lasted((record.ended_at - record.began_at).total_seconds()) if record.ended_at else ""
+        return two_lines(moment_cell(record.began_at), took)
 
     @admin.display(description=gettext_lazy("mailbox"))
     def who(self, record: SessionRecord) -> SafeString:
@@ -159,14 +168,13 @@ def end_cell(record: Any) -> SafeString:
     return badge(str(word), kind, str(ENDINGS[ending]))
 
 
-def _lasted(record: SessionRecord) -> str:
-    if record.ended_at is None:
-        return ""
-    seconds = (record.ended_at - record.began_at) / timedelta(seconds=1)
+def lasted(seconds: float) -> str:
+    """A time that a session took."""
     if seconds < 60:
         return _("%(number).1f s") % {"number": seconds}
-    minutes = round(seconds / 60)
-    return _("%(number)d min") % {"number": minutes}
+    if seconds < 3600:
+        return _("%(number)d min") % {"number": round(seconds / 60)}
+    return _("%(number).1f h") % {"number": seconds / 3600}
 
 
 def _living(holders: set[Lock]) -> set[Lock]:

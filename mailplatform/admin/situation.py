@@ -83,15 +83,18 @@ def _access(mailbox: Any, request: HttpRequest) -> Iterator[Fact]:
     if user.two_factor:
         yield Fact("warning", "phonelink_lock", _("Two-factor is on: mail programs need an app password."))
     if mailbox.is_open:
-        yield _open(mailbox)
+        yield _open(mailbox, request)
 
 
-def _open(mailbox: Mailbox) -> Fact:
+def _open(mailbox: Mailbox, request: HttpRequest) -> Fact:
     drop = mailbox.maildrop
     worker = Worker.objects.filter(pk=drop.lock_worker).first() if drop.lock_worker else None
     text = _("A mail program has it open since %(time)s, on %(host)s; another one is told to wait.")
     host = worker.host.split(" ")[0] if worker else "?"
-    return Fact("warning", "lock_open", text % {"time": moment(drop.locked_at), "host": host})
+    may_see = request.user.has_perm("pop3service.view_sessionrecord")
+    url = f"{reverse('admin:pop3service_sessionrecord_open')}?{urlencode({'q': mailbox.address})}" if may_see else ""
+    values = {"time": moment(drop.locked_at), "host": host}
+    return Fact("warning", "lock_open", text % values, url, _("See the session"))
 
 
 def _login(mailbox: Mailbox, names: list[str], request: HttpRequest) -> Fact:

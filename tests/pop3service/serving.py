@@ -103,6 +103,7 @@ class MemoryWork:
     left: Ending | None = None
     tally: Tally | None = None
     tls: str = ""
+    name: str = ""
 
     def carry_out(self, request: Request) -> Any:
         if isinstance(request, self.slow):

@@ -110,6 +110,21 @@ class TestEnd:
         assert served.work.left is Ending.BROKEN_OFF
 
 
+class TestEndSome:
+    def test_those_with_the_name_are_told_and_nothing_is_deleted(self, serve: Serve) -> None:
+        served = serve(message(100))
+        with served.connect() as one:
+            one.log_in().say("DELE 1")
+            served.work.name = "one"
+            with served.connect() as other:
+                other.log_in()
+                served.thread.call(served.connections.end_some, {"one", "two"}, "it is over", Ending.ADMIN)
+                assert one.hear_all() == b"-ERR [SYS/TEMP] it is over\r\n"
+                assert other.say("NOOP") == b"+OK"
+        assert served.works[0].left is Ending.ADMIN
+        assert served.finished is None
+
+
 class TestShutdown:
     """Edges 13 and 27."""
 

@@ -18,11 +18,13 @@ from accounts import activity
 from accounts.models import DayCount
 from mailplatform.arrivals import Arrival
 from mailplatform.processes import Bind
+from mailstore.locks import Lock
 from mailstore.models import Maildrop
-from pop3service import worker, workers
-from pop3service.models import Worker
+from pop3service import ending, worker, workers
+from pop3service.ending import ask_to_end
+from pop3service.models import EndRequest, SessionRecord, Worker
 from pop3service.worker import Pop3Worker, Reception
-from tests.mailstore.mailboxes import make_mailbox
+from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.serving import Client, LoopThread, Outage, Tls, wait_until
 
 PLAIN, TLS = Bind("pop3", "127.0.0.1", 0), Bind("pop3s", "127.0.0.1", 0, tls=True)
@@ -83,6 +85,26 @@ class TestWorker:
         assert Worker.objects.filter(arbiter=app.identity).count() == 1
         thread.run(sibling.end())
         first.end()
+
+    def test_it_ends_the_session_that_somebody_wants_to_end(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+        jules, alfred = make_mailbox("jules"), make_mailbox("alfred")
+        fill(jules.id, b"Subject: x\r\n\r\ny\r\n")
+        running = run()
+        with running.connect() as client, running.connect() as other:
+            client.log_in("jules@maison.mrs", "x").say("DELE 1")
+            other.log_in("alfred@maison.mrs", "x")
+            first = Maildrop.objects.get(mailbox_id=jules.id)
+            ask_to_end(mailbox_id=jules.id, lock=Lock(first.lock_worker, first.lock_serial))
+            assert client.hear_all() == f"-ERR [SYS/TEMP] {ending.TEXT}\r\n".encode()
+            assert other.say("NOOP") == b"+OK"
+        running.end()
+        assert not EndRequest.objects.exists()
+        record = SessionRecord.objects.get(mailbox_id=jules.id)
+        assert (record.ending, record.deleted, record.left) == ("admin", 0, 1)
+        assert SessionRecord.objects.get(mailbox_id=alfred.id).ending == "dropped"
 
     def test_it_beats(self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from accounts.models import LoginRecord, Mailbox
 from mailplatform.admin import records
-from mailplatform.admin.records import _position
+from mailplatform.admin.records import position
 from pop3service.models import SessionRecord
 from tests.mailplatform.admin.people import browser_of, make_login, make_mailbox, make_session, staff, text_of
 from tests.mailplatform.admin.test_many import plan_of
@@ -70,7 +70,7 @@ def test_a_place_that_is_none_is_the_beginning(browser: Client, before: str) -> 
 
 @given(st.text(max_size=40))
 def test_whatever_stands_in_a_place_is_no_error(text: str) -> None:
-    _position(text)
+    position(text)
 
 
 def test_they_are_found_by_address(browser: Client) -> None:

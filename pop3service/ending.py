@@ -1,0 +1,45 @@
+"""Sessions that somebody wants to end: a row for each, which the worker that serves it takes with its heartbeat.
+
+A session is named by its mailbox and the serial of its lock. So a request never ends the wrong one, whichever session
+has come after it, and one for a session that is over ends nothing.
+"""
+
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from mailstore.locks import Lock
+from pop3service.models import EndRequest
+
+#: What the client is told.
+TEXT = "an admin has ended this session, nothing was deleted: log in again"
+#: A request that nobody took after so long was for a worker that is no more.
+FORGET_AFTER = timedelta(hours=1)
+
+#: A mailbox and the serial of its lock.
+Named = tuple[int, int]
+
+
+@transaction.atomic
+def ask_to_end(*, mailbox_id: int, lock: Lock) -> None:
+    """Have a session ended, within some seconds. Asked again it is asked once."""
+    EndRequest.objects.filter(asked_at__lt=Now() - FORGET_AFTER).delete()
+    request = EndRequest(worker=lock.worker, mailbox_id=mailbox_id, serial=lock.serial)
+    EndRequest.objects.bulk_create([request], ignore_conflicts=True)
+
+
+def find_asked(sessions: Sequence[Named]) -> set[Named]:
+    """Those of the sessions that are to end and whose workers have not heard of it yet."""
+    asked = EndRequest.objects.filter(mailbox_id__in=[mailbox_id for mailbox_id, _ in sessions])
+    return set(sessions) & set(asked.values_list("mailbox_id", "serial"))
+
+
+def take_asked(worker: uuid.UUID) -> set[Named]:
+    """The sessions that this worker is to end; it is asked once."""
+    found = list(EndRequest.objects.filter(worker=worker).values_list("pk", "mailbox_id", "serial"))
+    if found:
+        EndRequest.objects.filter(pk__in=[pk for pk, _, _ in found]).delete()
+    return {(mailbox_id, serial) for _, mailbox_id, serial in found}
