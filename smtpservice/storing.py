@@ -14,7 +14,7 @@ from django.utils.crypto import salted_hmac
 
 from accounts import activity
 from accounts.lookup import FoundMailbox, find_local_domains
-from accounts.routing import Forward, Route
+from accounts.routing import DeadEnd, Forward, Route, find_routes
 from mailstore.delivery import Body, Envelope, Outcome, deliver
 from smtpservice import queue
 from smtpservice.srs import Srs
@@ -67,6 +67,15 @@ _LATER = {Outcome.OVER_QUOTA, Outcome.GONE}
 def make_srs() -> Srs:
     """The scheme with this platform's key; the same on all its hosts."""
     return Srs(salted_hmac("smtpservice.srs", "key", algorithm="sha256").digest())
+
+
+def find_route(address: str) -> Route | DeadEnd:
+    """Where an address leads: to whom a forwarded message came from, or as accounts.routing says."""
+    original = make_srs().restore(address.rpartition("@")[0], day=today())
+    if original is not None:
+        return Route(forwards=(Forward(original, ""),))
+    (found,) = find_routes([address])
+    return found
 
 
 def today() -> int:

@@ -15,11 +15,12 @@ from email.utils import format_datetime, make_msgid
 from django.conf import settings
 from django.utils import timezone
 
-from accounts.lookup import find_local_domains, find_mailboxes
-from mailstore.delivery import Body, Envelope, deliver
+from accounts.routing import DeadEnd, Route
+from mailstore.delivery import Body, Envelope
 from mailstore.wire import unstuff
 from smtpservice.models import QueuedMessage
-from smtpservice.queue import Recipient, domain_of, enqueue, new_identity, read_pieces
+from smtpservice.queue import Recipient, enqueue, new_identity, read_pieces
+from smtpservice.storing import Accepted, Parcel, find_route, store
 
 logger = logging.getLogger(__name__)
 
@@ -211,16 +212,19 @@ def _from_xtext(text: str) -> str:
 
 
 def _deliver(message: QueuedMessage, body: Body) -> None:
-    """Into the sender's mailbox, whatever its quota: who hears of a failure has to hear of it; or onward."""
-    (mailbox,) = find_mailboxes([message.sender])
-    received = f"by {settings.MAIL_HOSTNAME} id {new_identity()};\r\n\t{format_datetime(timezone.now())}"
-    if mailbox is not None:
-        unlimited = replace(mailbox, quota_octets=0, quota_messages=0)
-        deliver(body=body, envelope=Envelope("", received.encode()), recipients=[unlimited], all_or_none=True)
-        return
-    (is_local,) = find_local_domains([domain_of(message.sender)])
-    if is_local:
-        logger.warning("%s: <%s> is nobody here any more, and is not told", message.identity, message.sender)
-        return
-    top = b"Received: " + received.encode() + b"\r\n"
-    enqueue(sender="", recipients=[Recipient(message.sender)], body=body, top=top, smtputf8=message.smtputf8)
+    """Wherever the sender's address leads, into mailboxes whatever their quota: who is to be told has to be told."""
+    identity = new_identity()
+    received = f"by {settings.MAIL_HOSTNAME} id {identity};\r\n\t{format_datetime(timezone.now())}".encode()
+    route = find_route(message.sender)
+    if isinstance(route, Route):
+        boxes = tuple(replace(mailbox, quota_octets=0, quota_messages=0) for mailbox in route.mailboxes)
+        told = Accepted(message.sender, replace(route, mailboxes=boxes))
+        store(parcel=Parcel(body, Envelope("", received), identity), recipients=[told], all_or_none=False)
+    elif route is DeadEnd.NOT_HERE:
+        top = b"Received: " + received + b"\r\n"
+        smtputf8 = message.smtputf8
+        enqueue(
+            sender="", recipients=[Recipient(message.sender)], body=body, top=top, identity=identity, smtputf8=smtputf8
+        )
+    else:
+        logger.warning("%s: <%s> cannot be told: %s", message.identity, message.sender, route.value)

@@ -87,13 +87,13 @@ def record(reports: Sequence[Report]) -> list[BaseException | None]:
     plain = sorted((report for report in reports if _tells_nobody(report)), key=lambda report: report.message_id)
     with transaction.atomic():
         for report in plain:
-            _record(report)
+            record_one(report)
     answers: list[BaseException | None] = []
     for report in reports:
         try:
             if not _tells_nobody(report):
                 with transaction.atomic():
-                    _record(report)
+                    record_one(report)
             answers.append(None)
         except Exception as error:
             answers.append(error)
@@ -115,7 +115,8 @@ def _tells_nobody(report: Report) -> bool:
     return all(outcome.result in {Result.SENT, Result.UNTRIED} for outcome in report.outcomes)
 
 
-def _record(report: Report) -> None:
+def record_one(report: Report) -> None:
+    """Write down a report, as a part of the caller's transaction."""
     message = QueuedMessage.objects.select_for_update().filter(pk=report.message_id).first()
     if message is None:  # dropped meanwhile
         return

@@ -19,6 +19,7 @@ from mailplatform.bridge import Bridge
 from smtpservice.queue import read_piece
 from smtpservice.relay.claims import LEASE, Claim, ClaimedMessage, Wish, claim, renew
 from smtpservice.relay.destinations import Destination
+from smtpservice.relay.local import deliver_here
 from smtpservice.relay.outcomes import Outcome, PeerReply, Report, Result, record
 from smtpservice.relay.sending import carry_out, for_all
 
@@ -122,7 +123,10 @@ class Relay:
     async def _work(self, claimed: Claim) -> None:
         book = _Connection(self, claimed)
         try:
-            failure = await carry_out(claimed, book, self._destination, self._pieces)
+            left = await self._bridge.run(deliver_here, claimed, self._clock())
+            if not left.messages:
+                return
+            failure = await carry_out(left, book, self._destination, self._pieces)
         except Exception:
             logger.exception("an error while sending to %s", claimed.domain)
             failure = _OUR_ERROR
@@ -170,7 +174,8 @@ class Relay:
             domain=claimed.domain,
             together=self._destination.together,
         )
-        return await self._bridge.run(claim, wish)
+        added = await self._bridge.run(claim, wish)
+        return None if added is None else await self._bridge.run(deliver_here, added, self._clock())
 
     @property
     def is_stopping(self) -> bool:

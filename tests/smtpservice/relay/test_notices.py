@@ -14,6 +14,7 @@ from smtpservice.models import QueuedMessage, QueuedRecipient
 from smtpservice.queue import read_pieces
 from smtpservice.relay import notices
 from smtpservice.relay.notices import Action, Fate, compose, tell_sender
+from smtpservice.storing import make_srs, today
 from tests.mailstore.mailboxes import make_mailbox
 from tests.smtpservice.local import stored
 from tests.smtpservice.relay.relaying import MESSAGE, queue
@@ -186,7 +187,14 @@ def test_a_sender_who_is_nobody_here_is_not_looked_for_elsewhere(caplog: pytest.
     create_domain(name="maison.mrs")
     tell_sender(queue("a@example.org"), [FATE])
     assert QueuedMessage.objects.count() == 1
-    assert "<jules@maison.mrs> is nobody here" in caplog.text
+    assert "<jules@maison.mrs> cannot be told: unknown" in caplog.text
+
+
+def test_a_sender_of_forwarded_mail_is_told_where_it_came_from() -> None:
+    create_domain(name="maison.mrs")
+    sender = make_srs().rewrite("b@example.net", domain="maison.mrs", day=today())
+    tell_sender(queue("a@example.org", sender=sender), [FATE])
+    assert QueuedMessage.objects.get(sender="").recipients.get().address == "b@example.net"
 
 
 def test_what_a_peer_says_breaks_no_line() -> None:
