@@ -11,6 +11,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from accounts.addresses import validate_domain_name
+
 #: RFC 5321, 4.5.3.1.1 and 4.5.3.1.2: a local part of 64 octets, @, a domain of 255.
 ADDRESS_CHARACTERS = 320
 #: What is kept of a peer's reply.
@@ -143,3 +145,40 @@ class QueuedContent(models.Model):
 
     def __str__(self) -> str:
         return f"piece {self.piece} of queued message {self.message_id}"
+
+
+class DkimKey(models.Model):
+    """A key that mail of a domain is signed with (RFC 6376), by the selector under which its other half is published.
+
+    It is made, published in the DNS, and only then signs; one key of each algorithm does at a time. What signed before
+    stays until its mail has arrived everywhere.
+    """
+
+    class Algorithm(models.TextChoices):
+        RSA = "rsa-sha256", _("RSA, which everybody verifies")
+        ED25519 = "ed25519-sha256", _("Ed25519, short, for those who verify it (RFC 8463)")
+
+    domain = models.ForeignKey("accounts.Domain", on_delete=models.CASCADE, related_name="dkim_keys")
+    selector = models.CharField(_("selector"), max_length=63, validators=[validate_domain_name])
+    algorithm = models.CharField(_("algorithm"), max_length=16, choices=Algorithm.choices)
+    #: As dkimpy takes it: PEM for RSA, the seed in base64 for Ed25519.
+    private_key = models.TextField(editable=False)
+    signs = models.BooleanField(_("signs"), default=False)
+    created_at = models.DateTimeField(_("made"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("DKIM key")
+        verbose_name_plural = _("DKIM keys")
+        ordering = ["domain", "-created_at", "selector"]
+        constraints = [
+            models.UniqueConstraint(fields=["domain", "selector"], name="smtpservice_dkimkey_selector_once"),
+            models.UniqueConstraint(
+                fields=["domain", "algorithm"], condition=Q(signs=True), name="smtpservice_dkimkey_one_signs"
+            ),
+            models.CheckConstraint(
+                condition=Q(algorithm__in=["rsa-sha256", "ed25519-sha256"]), name="smtpservice_dkimkey_algorithm"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.selector}._domainkey.{self.domain}"

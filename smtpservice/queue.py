@@ -16,6 +16,7 @@ from django.utils import timezone
 from mailstore.delivery import Body
 from mailstore.inserts import insert_rows
 from smtpservice.models import QueuedContent, QueuedMessage, QueuedRecipient
+from smtpservice.signing import sign
 
 #: Rows written with one statement: a statement stays under the parameter limits of both databases.
 _BATCH_ROWS = 100
@@ -50,18 +51,21 @@ def enqueue(
     envelope_id: str = "",
     returned: str = "",
     smtputf8: bool = False,
+    signed: bool = False,
     now: datetime | None = None,
 ) -> QueuedMessage:
     """Queue a finished message for `recipients`, one at least; workers send it as soon as it is committed.
 
     `sender` is the reverse-path, "" for the null path. `top` are header lines that go before it, with CRLF and dots
     stuffed. `envelope_id` and `returned` are ENVID and RET (RFC 3461, 4.4 and 4.3) or "". `smtputf8` says that the
-    client asked for it (RFC 6531); an address that is not ASCII does too. Raises ValueError where an address is none;
-    django.db.DatabaseError, and then nothing is queued.
+    client asked for it (RFC 6531); an address that is not ASCII does too. `signed`: it is ours, and is signed where its
+    domain has keys (smtpservice.signing). Raises ValueError where an address is none; django.db.DatabaseError, and then
+    nothing is queued.
     """
     if not recipients or not sender.isprintable():
         raise ValueError("somebody has to get it, and a reverse-path has no line ends and no control characters")
     now = now or timezone.now()
+    top = (sign(sender=sender, body=body, top=top) if signed else b"") + top
     addresses = [sender, *(recipient.address for recipient in recipients)]
     message = QueuedMessage(
         identity=identity or new_identity(),
@@ -76,14 +80,18 @@ def enqueue(
         queued_at=now,
         expires_at=now + timedelta(days=settings.RELAY_GIVE_UP_DAYS),
     )
-    with transaction.atomic():
-        message.save(force_insert=True)
-        message.eight_bit = _write_pieces(message.pk, body.pieces(top))
-        if message.eight_bit:
-            message.save(update_fields=["eight_bit"])
-        rows = [_row(message, recipient) for recipient in recipients]
-        QueuedRecipient.objects.bulk_create(rows, batch_size=_BATCH_ROWS)
+    _store(message, recipients, body.pieces(top))
     return message
+
+
+@transaction.atomic
+def _store(message: QueuedMessage, recipients: Sequence[Recipient], pieces: Iterator[bytes]) -> None:
+    message.save(force_insert=True)
+    message.eight_bit = _write_pieces(message.pk, pieces)
+    if message.eight_bit:
+        message.save(update_fields=["eight_bit"])
+    rows = [_row(message, recipient) for recipient in recipients]
+    QueuedRecipient.objects.bulk_create(rows, batch_size=_BATCH_ROWS)
 
 
 def _row(message: QueuedMessage, recipient: Recipient) -> QueuedRecipient:

@@ -98,6 +98,16 @@ class Router:
                     raise RouteError(_NO_ANSWER) from answer
         return found
 
+    async def texts(self, name: str) -> list[str]:
+        """The TXT records of a name, each as one text; none where there are none. Raises RouteError."""
+        try:
+            answer = await self.resolver.resolve(name, "TXT", search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return []
+        except (dns.exception.DNSException, OSError) as error:
+            raise RouteError(_NO_ANSWER) from error
+        return [b"".join(record.strings).decode("utf-8", "replace") for record in answer]
+
     async def _addresses(self, name: str, kind: str) -> list[str]:
         try:
             answer = await self.resolver.resolve(name, kind, search=False)
