@@ -10,26 +10,49 @@ import hmac
 import secrets
 import threading
 import time
-import unicodedata
 from collections import OrderedDict
 
 from django.contrib.auth.hashers import check_password, make_password
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from precis_i18n import get_profile
 
 #: Verified credentials remembered by one process; the oldest goes first.
 REMEMBERED = 100_000
 
-#: By Unicode category: every blank is the usual one; half a sign, which no password holds, is one that can be encoded.
-_REPLACED = {"Zs": " ", "Cs": "\ufffd"}
+_OPAQUE = get_profile("OpaqueString")
 
 
 def prepare_password(password: str) -> str:
-    """A password as it is hashed: the same for all ways to type it (RFC 8265, 4.2.2, rules 2 and 4).
+    """A password as it is hashed: the same for all ways to type it (RFC 8265, 4.2, which RFC 6856, 2.2 asks for).
 
-    What OpaqueString would forbid is let be: a password that was set somewhere else opens still.
+    What OpaqueString forbids is let be here: a password that was set somewhere else opens still.
     """
     if password.isascii():
         return password
-    return unicodedata.normalize("NFC", "".join(_REPLACED.get(unicodedata.category(s), s) for s in password))
+    try:
+        return str(_OPAQUE.enforce(password))
+    except UnicodeEncodeError:
+        return password.encode(errors="replace").decode()  # half a sign, which no password holds
+
+
+class OpaqueStringValidator:
+    """A new password can be typed in any mail program: it is an OpaqueString (RFC 8265, 4.2.1)."""
+
+    def validate(self, password: str, user: object = None) -> None:
+        try:
+            _OPAQUE.enforce(password)
+        except UnicodeEncodeError as error:
+            if password:  # an empty one is refused as that
+                raise ValidationError(
+                    _("The password has a sign in it that mail programs do not send: position %(position)d."),
+                    params={"position": error.start + 1},
+                    code="password_not_opaque",
+                ) from None
+
+    def get_help_text(self) -> str:
+        return gettext("Your password can have letters of any language, digits, signs and blanks.")
 
 
 class PasswordChecker:

@@ -41,7 +41,18 @@ from mailstore.rows import MailboxGoneError
 from mailstore.surrogates import correct_surrogate, read_surrogates
 from pop3service.reading import ReadAhead, Reader, SessionListing, sound
 from pop3service.sessions import Entry, Sessions
-from pop3service.states import Code, Ending, Finish, LoggedIn, ReadListing, ReadPiece, Refusal, Request, Tally
+from pop3service.states import (
+    Code,
+    Ending,
+    Finish,
+    LoggedIn,
+    ReadListing,
+    ReadPiece,
+    Refusal,
+    Request,
+    ShowAsStored,
+    Tally,
+)
 from pop3service.surrogates import SurrogateReader, shown, shown_listing
 from pop3service.workers import are_dead
 
@@ -174,7 +185,7 @@ class Listings:
 class Visit:
     """One connection's requests, and the lock it holds from the login to the end."""
 
-    __slots__ = ("_added", "_asking", "_caller", "_entry", "_gone", "_keeper", "_opened", "_reader")
+    __slots__ = ("_added", "_asking", "_caller", "_entry", "_gone", "_keeper", "_opened", "_reader", "_utf8")
 
     _entry: Entry  # the session's record, from the login on
 
@@ -185,6 +196,7 @@ class Visit:
         self._opened: Opened | None = None
         self._reader: Reader | SurrogateReader | None = None  # from the listing on
         self._added: dict[int, int] = {}  # by uid, octets that surrogates have more than their messages
+        self._utf8 = False
         self._gone = False
 
     def carry_out(self, request: Request) -> Any:
@@ -297,8 +309,8 @@ class Visit:
         return keeper.opening[mailbox_id] == 1 and keeper.is_void(holder)
 
     async def _as_seen(self, opened: Opened) -> Opened:
-        """The maildrop as the session sees it: surrogates in the place of messages with UTF-8 in their headers."""
-        if not opened.has_surrogates:
+        """The maildrop as the session sees it: without UTF8, with surrogates in the place of some messages."""
+        if self._utf8 or not opened.has_surrogates:
             return opened
         try:
             self._added = await self._keeper.bridge.run(read_surrogates, opened)
@@ -306,6 +318,9 @@ class Visit:
             self._keeper.release(opened)
             raise
         return shown(opened, self._added)
+
+    def _show_as_stored(self, _: ShowAsStored) -> None:
+        self._utf8 = True
 
     # --- Reading ---
 
@@ -376,6 +391,7 @@ class Visit:
 
 _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
     **dict.fromkeys(get_args(Question), Visit._log_in),
+    ShowAsStored: Visit._show_as_stored,
     ReadListing: Visit._read_listing,
     ReadPiece: Visit._read_piece,
     Finish: Visit._finish,

@@ -26,6 +26,7 @@ from pop3service.states import (
     ReadListing,
     Refusal,
     Reply,
+    ShowAsStored,
     StartTls,
     State,
     Step,
@@ -81,7 +82,7 @@ def user(state: Authorization, name: bytes = b"") -> Reply:
     login = name.strip()
     if not login:
         raise Refusal("too few arguments: USER name")
-    state.login = as_text(login)
+    state.login = _text(state, login)
     return b"+OK now send PASS\r\n"
 
 
@@ -94,7 +95,7 @@ def password(state: Authorization, secret: bytes | None = None) -> Reply:
         raise Refusal("too few arguments: PASS password")
     login, state.login = state.login, ""  # a second try begins with USER again
     return Step(
-        request=Authenticate(login, as_text(secret)),
+        request=Authenticate(login, _text(state, secret)),
         then=functools.partial(_welcome, state.channel),
     )
 
@@ -116,6 +117,8 @@ def stls(state: Authorization) -> Reply:
     channel = state.channel
     if channel.encrypted:
         raise Refusal("this connection is encrypted already")
+    if state.utf8:  # RFC 6856, 2.1
+        raise Refusal("STLS comes before UTF8: connect again")
     if not channel.starttls:
         raise Refusal("this server has no certificate, TLS is not available")
     fresh = Authorization(channel.with_tls(), state.failures)
@@ -125,6 +128,20 @@ def stls(state: Authorization) -> Reply:
         then=lambda _: Step(state=fresh),
         if_refused=IfRefused.ABORT,
     )
+
+
+def utf8(state: Authorization) -> Reply:
+    """RFC 6856, 2.1: messages are sent as they came, and what the client says is UTF-8."""
+    state.utf8 = True
+    return Step(request=ShowAsStored(), then=lambda _: b"+OK UTF-8 from here on\r\n")
+
+
+def _text(state: Authorization, octets: bytes) -> str:
+    """A name or a password. RFC 6856, 2.2: no client that knows of UTF-8 may send anything else."""
+    try:
+        return octets.decode() if state.utf8 else as_text(octets)
+    except UnicodeDecodeError:
+        raise Refusal("this is not UTF-8, which you asked for") from None
 
 
 def _refuse_unencrypted(channel: Channel) -> None:
@@ -314,6 +331,7 @@ COMMANDS: dict[bytes, Command] = {
     b"PASS": Command("PASS password", _BEFORE, password, whole_line=True),
     b"AUTH": Command("AUTH [mechanism [initial-response]]", _BEFORE, auth, words=True, capability=_if_sasl),
     b"STLS": Command("STLS", _BEFORE, stls, capability=_if_starttls),
+    b"UTF8": Command("UTF8", _BEFORE, utf8, capability=_always("UTF8 USER")),
     b"STAT": Command("STAT", _AFTER, stat),
     b"LIST": Command("LIST [number]", _AFTER, scan_listing, (message,), optional=1, listing=True),
     b"RETR": Command("RETR number", _AFTER, retrieve, (message,), listing=True),

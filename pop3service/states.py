@@ -140,12 +140,17 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowAsStored:
+    """Give messages with UTF-8 in their headers as they are (RFC 6856, 2.1); answered with None."""
+
+
+@dataclass(frozen=True, slots=True)
 class StartTls:
     """Begin TLS as soon as what was written before has gone; answered with None once it is established."""
 
 
 #: The questions of a login are answered with LoggedIn, the maildrop being locked; FindVerifier with a Proof.
-Request = Question | ReadListing | ReadPiece | Finish | StartTls
+Request = Question | ShowAsStored | ReadListing | ReadPiece | Finish | StartTls
 
 
 # --- States (RFC 1939, 3) ------------------------------------------------------------------------------------
@@ -179,13 +184,15 @@ class Channel:
 class Authorization:
     """Before the login (RFC 1939, 4)."""
 
-    __slots__ = ("channel", "failures", "login")
+    __slots__ = ("channel", "failures", "login", "utf8")
 
     def __init__(self, channel: Channel, failures: int = 0) -> None:
         self.channel = channel
         #: The name USER gave, until PASS uses it up.
         self.login = ""
         self.failures = failures
+        #: Whether the client said UTF8 (RFC 6856, 2.1).
+        self.utf8 = False
 
 
 class Negotiation:

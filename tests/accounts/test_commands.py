@@ -109,7 +109,7 @@ def test_an_account_that_cannot_be_is_named_with_what_is_wrong(
         (b"", "the password is empty"),
         (b"\n", "the password is empty"),
         (b"\xe9t\xe9\n", "the password is not text in UTF-8"),
-        (b"a\0b\n", "the password has a NUL in it"),
+        (b"a\0b\n", "mail programs do not send: position 2"),
     ],
 )
 def test_a_password_that_nobody_could_log_in_with_is_refused(

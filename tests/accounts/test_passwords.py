@@ -4,10 +4,11 @@ import time
 
 import pytest
 from django.contrib.auth.hashers import make_password
+from django.core.exceptions import ValidationError
 from django.test import override_settings
 
 from accounts import passwords
-from accounts.passwords import PasswordChecker, prepare_password
+from accounts.passwords import OpaqueStringValidator, PasswordChecker, prepare_password
 
 ENCODED = make_password("right")
 
@@ -72,10 +73,22 @@ def test_a_hash_that_is_none_is_no_password() -> None:
         ("a\u00a0b\u3000c", "a b c"),
         ("\uff41", "\uff41"),
         ("\u0007", "\u0007"),
-        ("\ud800", "\ufffd"),
+        ("\u0007e\u0301", "\u0007e\u0301"),
+        ("\ud800", "?"),
     ],
 )
 def test_a_password_is_the_same_however_its_signs_are_composed(typed: str, prepared: str) -> None:
     """RFC 8265, 4.2.2: NFC and one kind of blank, while width and case are kept."""
     assert prepare_password(typed) == prepared
     assert prepare_password(prepared) == prepared
+
+
+@pytest.mark.parametrize("password", ["a\tb", "a\0", "\u0080", "é\ud800", "\u200d"])
+def test_rfc_8265_4_2_signs_that_no_mail_program_sends_are_not_set(password: str) -> None:
+    with pytest.raises(ValidationError, match="position"):
+        OpaqueStringValidator().validate(password)
+
+
+@pytest.mark.parametrize("password", ["", " correct horse ", "señor Zoë", "パスワード", "\uff46\uff55", "¹½", "🐟"])
+def test_rfc_8265_4_2_all_others_are(password: str) -> None:
+    OpaqueStringValidator().validate(password)

@@ -3,10 +3,19 @@
 import pytest
 
 from pop3service.commands import COMMANDS, MAX_LOGIN_FAILURES, login_failed
-from pop3service.states import Authorization, Channel, Code, Refusal, StartTls, Transaction
+from pop3service.states import Authorization, Channel, Code, Refusal, ShowAsStored, StartTls, Transaction
 from tests.pop3service.memory import Dialogue, after_login, before_login
 
-ALWAYS = ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "IMPLEMENTATION Mailplatform"]
+ALWAYS = [
+    "UTF8 USER",
+    "TOP",
+    "UIDL",
+    "RESP-CODES",
+    "AUTH-RESP-CODE",
+    "PIPELINING",
+    "EXPIRE NEVER",
+    "IMPLEMENTATION Mailplatform",
+]
 
 
 def capabilities(dialogue: Dialogue) -> list[str]:
@@ -18,7 +27,9 @@ def capabilities(dialogue: Dialogue) -> list[str]:
 
 class TestTable:
     def test_it_has_the_commands_of_rfc_1939_but_apop_and_those_of_later_rfcs(self) -> None:
-        assert set(COMMANDS) == set(b"USER PASS STAT LIST RETR DELE NOOP RSET QUIT TOP UIDL CAPA STLS AUTH".split())
+        assert set(COMMANDS) == set(
+            b"USER PASS STAT LIST RETR DELE NOOP RSET QUIT TOP UIDL CAPA STLS AUTH UTF8".split()
+        )
 
     def test_each_row_is_called_like_its_verb(self) -> None:
         for verb, row in COMMANDS.items():
@@ -30,7 +41,7 @@ class TestTable:
 
     @pytest.mark.parametrize("verb", [verb.decode() for verb, row in COMMANDS.items() if not row.whole_line])
     def test_more_arguments_than_a_command_has_are_refused(self, verb: str) -> None:
-        dialogue = before_login() if verb in ("STLS", "AUTH") else after_login()
+        dialogue = before_login() if verb in ("STLS", "AUTH", "UTF8") else after_login()
         assert dialogue.line(f"{verb} 1 2 3").startswith(b"-ERR too many arguments: " + verb.encode())
         assert dialogue.line("CAPA").startswith(b"+OK")
 
@@ -86,6 +97,41 @@ def test_a_header_of_a_proxy_that_is_none_ends_the_session(header: bytes) -> Non
     words = b"-ERR a PROXY header, from an address that is not listed as a proxy's"
     assert dialogue.hear().splitlines()[-1].startswith(words if header.startswith(b"PROXY") else b"+OK")  # its QUIT
     assert dialogue.session.closed
+
+
+class TestUtf8:
+    """RFC 6856, 2."""
+
+    def test_2_1_it_is_asked_for_before_the_login(self) -> None:
+        dialogue = before_login()
+        assert dialogue.line("UTF8").startswith(b"+OK ")
+        assert dialogue.line("utf8").startswith(b"+OK ")
+        assert dialogue.line("UTF8 x").startswith(b"-ERR too many arguments")
+        assert dialogue.maildrop.requests == [ShowAsStored()] * 2
+        assert dialogue.log_in().line("UTF8") == b"-ERR UTF8 is not possible now: you are logged in already"
+
+    def test_2_1_stls_is_refused_behind_it(self) -> None:
+        dialogue = before_login(starttls=True)
+        dialogue.line("UTF8")
+        assert dialogue.line("STLS") == b"-ERR STLS comes before UTF8: connect again"
+        assert dialogue.log_in().line("NOOP") == b"+OK"
+
+    @pytest.mark.parametrize("line", [b"USER caf\xe9", b"PASS caf\xe9"])
+    def test_2_2_octets_that_are_no_utf_8_are_refused(self, line: bytes) -> None:
+        dialogue = before_login()
+        dialogue.line("UTF8")
+        dialogue.line("USER x")
+        assert dialogue.line(line) == b"-ERR this is not UTF-8, which you asked for"
+        assert dialogue.maildrop.passwords == []
+
+    @pytest.mark.parametrize("announced", [True, False])
+    def test_2_2_names_and_passwords_in_utf_8_need_no_utf8_before(self, announced: bool) -> None:
+        dialogue = before_login()
+        if announced:
+            dialogue.line("UTF8")
+        dialogue.line("USER zoë".encode())
+        dialogue.line("PASS señor".encode())
+        assert dialogue.maildrop.passwords == [("zoë", "señor")]
 
 
 class TestStls:

@@ -74,6 +74,23 @@ def test_stat_list_retr_and_top_agree_to_the_octet(jules: FoundMailbox, connect:
     assert stored(jules.id, 6) == canonical(GREETING).replace(b"\r\n.x", b"\r\n..x")
 
 
+def test_who_says_utf8_gets_messages_as_they_came(jules: FoundMailbox, serve_mailboxes: Serve) -> None:
+    """RFC 6856, 2.1; whichever was there before, and with AUTH too."""
+    fill(jules.id, PLAIN, GREETING, LARGE_HEADER)
+    served = serve_mailboxes()
+    for login in (["USER jules@maison.mrs", "PASS x"], ["AUTH PLAIN AGp1bGVzQG1haXNvbi5tcnMAeA=="]):
+        with served.connect() as client:
+            client.greet()
+            for command in ("UTF8", *login):
+                assert client.say(command).startswith(b"+OK")
+            assert client.say("STAT") == b"+OK 3 %d" % sum(len(canonical(m)) for m in (PLAIN, GREETING, LARGE_HEADER))
+            for number, message in enumerate((PLAIN, GREETING, LARGE_HEADER), 1):
+                assert client.say(f"LIST {number}") == b"+OK %d %d" % (number, len(canonical(message)))
+                assert unstuffed(client.ask(f"RETR {number}")) == canonical(message)
+        with served.connect().log_in("jules@maison.mrs", "x") as client:
+            assert unstuffed(client.ask("RETR 2")) == AS_SENT
+
+
 def test_a_header_in_ascii_is_marked_nowhere(jules: FoundMailbox) -> None:
     """So that ordinary mail costs nothing."""
     fill(jules.id, PLAIN, b"A: \xe9\n\nx", b"", b"A: b\n\n" + "é\n".encode() * PIECE_OCTETS)

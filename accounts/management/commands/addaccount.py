@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import Domain
+from accounts.passwords import OpaqueStringValidator
 from accounts.services import create_account
 
 
@@ -50,8 +51,10 @@ class Command(BaseCommand):
             raise CommandError("interrupted; nothing was added", returncode=130) from error
         if not password:
             raise CommandError("the password is empty")
-        if "\0" in password:  # RFC 4616, 2: it ends a field there
-            raise CommandError("the password has a NUL in it, which no mail client can send")
+        try:
+            OpaqueStringValidator().validate(password)
+        except ValidationError as error:
+            raise CommandError(error.messages[0]) from error
         return password
 
 
