@@ -10,7 +10,7 @@ Errors: a Refusal is for the client; anything else is ours, and the caller says 
 import asyncio
 import functools
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, get_args
 from uuid import UUID
@@ -39,6 +39,7 @@ from mailstore.maildrop import (
 )
 from mailstore.rows import MailboxGoneError
 from mailstore.surrogates import correct_surrogate, read_surrogates
+from pop3service.listings import Listings
 from pop3service.reading import ReadAhead, Reader, SessionListing, sound
 from pop3service.sessions import Entry, Sessions
 from pop3service.states import (
@@ -60,11 +61,6 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Messages in all the listings that are remembered: 32 octets each. A listing itself takes as much as so many
-#: messages, and so does a unique-id that came with a message.
-REMEMBERED_MESSAGES = 1_000_000
-LISTING_COST = 24
-UNIQUE_ID_COST = 5
 #: Deletions above this number are a batch of their own, so that other sessions do not wait for them.
 MANY_DELETIONS = 1000
 #: Seconds between tries to open a maildrop that is in use: a client that lost its connection is back at once.
@@ -87,7 +83,7 @@ class Keeper:
         self.bridge = bridge
         self.door = door
         self.worker = worker
-        self.listings = Listings(REMEMBERED_MESSAGES)
+        self.listings = Listings()
         self.ahead = ReadAhead(bridge, self.start)
         self.sessions = Sessions()
         #: Logins under way per mailbox, and the locks that are held by visits or being freed.
@@ -153,33 +149,6 @@ class Keeper:
     def is_void(self, holder: Lock) -> bool:
         """Whether a lock is ours and no visit knows of it: the answer to its opening was lost."""
         return holder.worker == self.worker and holder not in self.held
-
-
-class Listings:
-    """Listings that were read before, by mailbox: with an equal version they are equal still."""
-
-    def __init__(self, messages: int) -> None:
-        self._most = messages
-        self._cost = 0
-        self._known: OrderedDict[int, tuple[int, Listing]] = OrderedDict()
-
-    def get(self, opened: Opened) -> Listing | None:
-        known = self._known.get(opened.mailbox_id)
-        if known is None or known[0] != opened.version:
-            return None
-        self._known.move_to_end(opened.mailbox_id)
-        return known[1]
-
-    def put(self, opened: Opened, listing: Listing) -> None:
-        self._forget(opened.mailbox_id)
-        self._known[opened.mailbox_id] = opened.version, listing
-        self._cost += _cost(listing)
-        while self._cost > self._most:
-            self._forget(next(iter(self._known)))
-
-    def _forget(self, mailbox_id: int) -> None:
-        if (known := self._known.pop(mailbox_id, None)) is not None:
-            self._cost -= _cost(known[1])
 
 
 class Visit:
@@ -396,10 +365,6 @@ _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
     ReadPiece: Visit._read_piece,
     Finish: Visit._finish,
 }
-
-
-def _cost(listing: Listing) -> int:
-    return LISTING_COST + len(listing) + UNIQUE_ID_COST * len(listing.unique_ids)
 
 
 def _count_down(counter: Counter[int], key: int) -> None:

@@ -3,10 +3,7 @@
 import base64
 import os
 import threading
-import uuid
-from array import array
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 
@@ -14,12 +11,9 @@ from accounts import activity
 from accounts.lookup import FoundMailbox
 from accounts.models import DayCount, Domain, Mailbox, User
 from accounts.services import create_account, set_active, set_password
-from mailstore.locks import Lock
-from mailstore.maildrop import Listing, Opened
 from mailstore.models import Maildrop, Message
 from mailstore.rows import MailboxGoneError, live_messages
 from pop3service import access
-from pop3service.access import Listings
 from pop3service.states import Ending, ReadListing, ReadPiece, Refusal
 from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.mailboxes import JULES, WRONG, Gate, lock_of, try_login, wait_until_free
@@ -194,41 +188,6 @@ class TestListing:
             assert client.closed()
         wait_until_free(jules)
         assert try_login(served) == b"+OK maildrop has 3 messages (600 octets)"
-
-    def test_memory_of_them_is_bounded(self) -> None:
-        def opened(mailbox_id: int, version: int = 1) -> Opened:
-            return Opened(mailbox_id, Lock(uuid.UUID(int=1), 1), 1, 11, 10, 100, version, False)
-
-        def listing() -> Listing:
-            made = Listing(1)
-            for column in (made.uids, made.octets, made.wire_octets, made.header_octets):
-                column.extend(range(10))
-            return made
-
-        listings = Listings(3 * (10 + access.LISTING_COST) + 5)
-        first = listing()
-        listings.put(opened(1), first)
-        for mailbox_id in (2, 3):
-            listings.put(opened(mailbox_id), listing())
-        assert listings.get(opened(1)) is first
-        assert listings.get(opened(1, version=2)) is None
-        listings.put(opened(4), listing())
-        assert listings.get(opened(2)) is None  # the one that was used least lately
-        assert listings.get(opened(1)) is first
-        for _ in range(100):
-            listings.put(opened(1), listing())
-        assert listings.get(opened(3)) is not None
-        listings.put(opened(5), Listing(1, *[listing().uids * 20] * 4))
-        assert listings.get(opened(5)) is None
-
-    def test_what_was_imported_takes_more_of_it(self) -> None:
-        opened = Opened(1, Lock(uuid.UUID(int=1), 1), 1, 2, 1, 8, 1, False)
-        listing = Listing(1, *[array("Q", [8])] * 4)
-        listings = Listings(1 + access.LISTING_COST)
-        listings.put(opened, listing)
-        assert listings.get(opened) is listing
-        listings.put(opened, replace(listing, unique_ids={0: "GmailId17"}))
-        assert listings.get(opened) is None
 
 
 class TestUpdate:
