@@ -134,9 +134,9 @@ class Door:
             await self.tend()
             await asyncio.sleep(CHORE_SECONDS)
 
-    async def tend(self) -> None:
-        """One round of the chores."""
-        await self._watch.tend()
+    async def tend(self, *, everything: bool = False) -> None:
+        """One round of the chores; with `everything` also of those that have time."""
+        await self._watch.tend(everything=everything)
 
     async def close(self) -> None:
         """Break off what is under way, write what is to be written. Callers have left and `chores` was cancelled."""
@@ -145,7 +145,7 @@ class Door:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.tend()
+        await self.tend(everything=True)
 
     # --- Ways to come in --------------------------------------------------------------------------------------
 

@@ -328,7 +328,7 @@ class LoginResult(models.TextChoices):
 
 
 class LoginRecord(models.Model):
-    """A try to log in; tries that are alike, within a minute, are one record. See accounts.records."""
+    """A try to log in; tries that are alike, within a minute or an hour, are one record. See accounts.records."""
 
     at = models.DateTimeField(_("time"))
     last_at = models.DateTimeField(_("last time"))

@@ -1,8 +1,10 @@
 """A record of every try to log in, over any protocol: gathered in memory, written in batches, pruned.
 
-Tries that are alike in all but the moment are one record for a minute, which counts them. So a client with an old
-password, or a guesser who repeats himself, is one row a minute and not thousands. No login waits for a record: what
-does not fit in memory while the database is slow or away is dropped, counted and said in the log.
+Tries that are alike in all but the moment are one record, which counts them: refused ones for a minute, so that a
+client with an old password, or a guesser who repeats himself, is one row a minute and not thousands; others for an
+hour, so that a client that polls costs next to nothing. Of those the first is written at once, and how many more came
+once a minute. No login waits for a record: what does not fit in memory while the database is slow or away is dropped,
+counted and said in the log; what a killed process had not written is lost.
 
 Neither a record nor the log ever holds a password, a token, or a digest of one.
 """
@@ -13,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from django.conf import settings
 from django.db import transaction
@@ -27,13 +30,16 @@ from mailplatform.bridge import Bridge
 
 logger = logging.getLogger(__name__)
 
-#: Seconds for which tries that are alike go to one record.
-TOGETHER_SECONDS = 60.0
+#: Seconds for which tries that are alike go to one record: where they are refused, and where they are let in.
+TOGETHER_SECONDS = {False: 60.0, True: 3600.0}
+#: Seconds between two writings of how many more were let in, and how many records are brought up to date at once.
+COUNTED_SECONDS = 60.0
+MOST_COUNTED = 1000
 #: Records that wait to be written, and how many of them may be of failures: a flood of guesses with ever new names
 #: does not crowd out what the owners of mailboxes did.
 MOST_WAITING = 5000
 MOST_FAILURES_WAITING = 500
-#: Records that take further tries; the oldest is closed before its time.
+#: Records of either kind that take further tries; the oldest is closed before its time.
 MOST_OPEN = 20_000
 #: Rows of one statement: SQLite takes a bounded number of parameters.
 _AT_ONCE = 500
@@ -78,9 +84,12 @@ class Records:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        #: Those that take further tries, oldest first, and those that changed since they were written.
-        self._open: OrderedDict[tuple[object, ...], _Entry] = OrderedDict()
+        #: Those that take further tries, oldest first: of refusals, and of admissions.
+        self._open: dict[bool, OrderedDict[tuple[object, ...], _Entry]] = {False: OrderedDict(), True: OrderedDict()}
+        #: Those that changed since they were written: what is to be written next, and what has time.
         self._waiting: dict[_Entry, None] = {}
+        self._counted: dict[_Entry, None] = {}
+        self._counted_at = clock()
         self._failures_waiting = 0
         self._dropped = 0
 
@@ -95,50 +104,66 @@ class Records:
             attempt.mailbox_id,
             attempt.app_password,
         )
-        entry = self._open.get(key)
-        if entry is not None and now - entry.began < TOGETHER_SECONDS:
+        admitted = attempt.result is LoginResult.ADMITTED
+        failed = not admitted
+        alike = self._open[admitted]
+        entry = alike.get(key)
+        if entry is not None and now - entry.began < TOGETHER_SECONDS[admitted]:
             entry.times += 1
             entry.last = now
-            self._waiting[entry] = None
+            if admitted and entry.pk is not None:
+                self._counted[entry] = None
+            else:
+                self._waiting[entry] = None
             return
-        failed = attempt.result is not LoginResult.ADMITTED
         if len(self._waiting) >= MOST_WAITING or (failed and self._failures_waiting >= MOST_FAILURES_WAITING):
             self._dropped += 1
             return
-        entry = self._open[key] = _Entry(attempt, now)
-        self._open.move_to_end(key)
-        if len(self._open) > MOST_OPEN:
-            self._open.popitem(last=False)
+        entry = alike[key] = _Entry(attempt, now)
+        alike.move_to_end(key)
+        if len(alike) > MOST_OPEN:
+            alike.popitem(last=False)
         self._waiting[entry] = None
         if failed:
             self._failures_waiting += 1
             _say(attempt)
 
-    async def flush(self, bridge: Bridge) -> None:
-        """Write what waits; where that fails it waits on. One at a time, and never cancelled."""
+    async def flush(self, bridge: Bridge, *, everything: bool = False) -> None:
+        """Write what is due, or everything; where that fails it waits on. One at a time, and never cancelled."""
         self._close_old()
         if self._dropped:
             logger.warning("%d login records were dropped: more tries than could be written", self._dropped)
             self._dropped = 0
-        taken = [_Written(entry, entry.times, entry.last) for entry in self._waiting]
+        taken = [_Written(entry, entry.times, entry.last) for entry in self._due(everything)]
         if not taken:
             return
         pks = await bridge.run(_write, taken)
         for written, pk in zip(taken, pks, strict=True):
             written.entry.pk = pk
             if written.entry.times == written.times:
-                del self._waiting[written.entry]
+                self._waiting.pop(written.entry, None)
+                self._counted.pop(written.entry, None)
         self._failures_waiting = sum(
             e.pk is None and e.attempt.result is not LoginResult.ADMITTED for e in self._waiting
         )
 
+    def _due(self, everything: bool) -> list[_Entry]:
+        now = self._clock()
+        counted = list(self._counted) if everything else []
+        if not everything and not 0 <= now - self._counted_at < COUNTED_SECONDS:
+            counted = list(islice(self._counted, MOST_COUNTED))
+            if len(counted) == len(self._counted):
+                self._counted_at = now
+        return [*self._waiting, *(entry for entry in counted if entry not in self._waiting)]
+
     def _close_old(self) -> None:
         now = self._clock()
-        while self._open:
-            key, entry = next(iter(self._open.items()))
-            if 0 <= now - entry.began < TOGETHER_SECONDS:
-                return
-            del self._open[key]
+        for admitted, alike in self._open.items():
+            while alike:
+                key, entry = next(iter(alike.items()))
+                if 0 <= now - entry.began < TOGETHER_SECONDS[admitted]:
+                    break
+                del alike[key]
 
 
 def prune() -> int:

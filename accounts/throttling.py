@@ -16,6 +16,7 @@ Each process keeps what counts in memory, its own failures at once; `exchange`, 
 database and learns those of others. No login asks the database. Clocks of hosts may differ by some seconds.
 """
 
+import functools
 import hashlib
 import hmac
 import secrets
@@ -121,13 +122,14 @@ class Throttles:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        #: Where a try of a login from an address counts.
+        self.place: Callable[[str, str], Place] = functools.lru_cache(maxsize=16_384)(self._find_place)
         self._counts: dict[str, Count] = {}
         self._unsent: dict[str, int] = {}
         self._exchanged_at: float | None = None
         self._forgot_at = 0.0
 
-    def place(self, address: str, login: str) -> Place:
-        """Where a try of this login from this address counts."""
+    def _find_place(self, address: str, login: str) -> Place:
         name = kept_login(normal_login(login))
         narrow, wide = narrow_and_wide(address)
         # No login, as with a token that says itself whose it is, is nobody's whom others could attack.

@@ -119,15 +119,19 @@ class Watch:
             )
         )  # fmt: skip
 
-    async def tend(self) -> None:
-        """Exchange, write and prune. Errors are logged; what could not be written waits for the next round."""
-        # Cancelled between a statement and its answer a batch would be written twice.
-        await asyncio.shield(asyncio.ensure_future(self._tend()))
+    async def tend(self, *, everything: bool = False) -> None:
+        """Exchange, write what is due, or everything, and prune.
 
-    async def _tend(self) -> None:
+        Errors are logged; what could not be written waits for the next round.
+        """
+        # Cancelled between a statement and its answer a batch would be written twice.
+        await asyncio.shield(asyncio.ensure_future(self._tend(everything)))
+
+    async def _tend(self, everything: bool) -> None:
         async with self._tending:
-            for chore in (self._throttles.exchange, self._known.flush, self._records.flush, self._write_uses):
+            for chore in (self._throttles.exchange, self._known.flush, self._write_uses):
                 await _logged(chore(self._bridge))
+            await _logged(self._records.flush(self._bridge, everything=everything))
             if time.monotonic() >= self._prune_at:
                 self._prune_at = time.monotonic() + PRUNE_SECONDS
                 for prune in (throttling.prune, known_addresses.prune, records.prune):

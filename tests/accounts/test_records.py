@@ -29,9 +29,9 @@ WRONG = Attempt(CALLER, "jules@maison.mrs", "PLAIN", LoginResult.WRONG, 31)
 RIGHT = Attempt(CALLER, "jules@maison.mrs", "USER", LoginResult.ADMITTED, 2, mailbox_id=7, app_password="telephone")
 
 
-def flush(gathered: Records, bridge: HereBridge | None = None) -> None:
+def flush(gathered: Records, bridge: HereBridge | None = None, **more: bool) -> None:
     bridge = bridge or HereBridge()
-    bridge.drive(gathered.flush(bridge))
+    bridge.drive(gathered.flush(bridge, **more))
 
 
 def kept() -> list[tuple[str, int]]:
@@ -52,7 +52,7 @@ def test_a_record_says_who_when_from_where_how_and_what_became_of_it() -> None:
     }  # fmt: skip
 
 
-def test_alike_tries_within_a_minute_are_one_record_that_counts_them() -> None:
+def test_refusals_that_are_alike_within_a_minute_are_one_record_that_counts_them() -> None:
     clock = Clock()
     gathered = Records(clock)
     for _ in range(3):
@@ -70,6 +70,56 @@ def test_alike_tries_within_a_minute_are_one_record_that_counts_them() -> None:
     gathered.add(WRONG)
     flush(gathered)
     assert kept() == [("jules@maison.mrs", 5), ("jules@maison.mrs", 1)]
+
+
+def test_a_client_that_polls_is_one_record_an_hour_and_written_once_a_minute(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    clock = Clock()
+    gathered = Records(clock)
+    gathered.add(RIGHT)
+    flush(gathered)
+    assert kept() == [("jules@maison.mrs", 1)]
+    for seconds in (1, 58):
+        clock.now += seconds
+        gathered.add(RIGHT)
+        with django_assert_num_queries(0):
+            flush(gathered)
+    clock.now += 1
+    flush(gathered)
+    assert kept() == [("jules@maison.mrs", 3)]
+    clock.now += 3539
+    gathered.add(RIGHT)
+    clock.now += 1
+    gathered.add(RIGHT)
+    flush(gathered)
+    assert kept() == [("jules@maison.mrs", 4), ("jules@maison.mrs", 1)]
+
+
+def test_at_the_end_everything_is_written() -> None:
+    gathered = Records(Clock())
+    for _ in range(2):
+        gathered.add(RIGHT)
+        flush(gathered)
+    assert kept() == [("jules@maison.mrs", 1)]
+    flush(gathered, everything=True)
+    assert kept() == [("jules@maison.mrs", 2)]
+
+
+def test_not_all_of_many_are_brought_up_to_date_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MOST_COUNTED", 2)
+    clock = Clock()
+    gathered = Records(clock)
+    for _ in range(2):
+        for number in range(5):
+            gathered.add(replace(RIGHT, login=str(number)))
+        flush(gathered)
+    clock.now += 60
+    written = []
+    for _ in range(4):
+        flush(gathered)
+        written.append([times for _, times in kept()].count(2))
+    assert written == [2, 4, 5, 5]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +207,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         gathered.add(replace(WRONG, login=str(number)))
     flush(gathered)
     assert kept() == [("1", 1), ("2", 1), ("3", 2), ("1", 1)]
-    assert len(gathered._open) == 2
+    assert len(gathered._open[False]) == 2
 
 
 def test_after_a_minute_a_record_leaves_memory() -> None:
@@ -166,7 +216,7 @@ def test_after_a_minute_a_record_leaves_memory() -> None:
     gathered.add(WRONG)
     clock.now += 60
     flush(gathered)
-    assert len(gathered._open) == 0
+    assert len(gathered._open[False]) == 0
     assert kept() == [("jules@maison.mrs", 1)]
 
 
