@@ -43,6 +43,9 @@ _NAVIGATION = [
             _link(_("Users"), "person", "admin:accounts_user_changelist", "accounts.view_user"),
             _link(_("Mailboxes"), "mail", "admin:accounts_mailbox_changelist", "accounts.view_mailbox"),
             _link(_("Aliases"), "alt_route", "admin:accounts_alias_changelist", "accounts.view_alias"),
+            _link(
+                _("Queue"), "outbox", "admin:smtpservice_queuedrecipient_changelist", "smtpservice.view_queuedrecipient"
+            ),
             _link(_("Domains"), "language", "admin:accounts_domain_changelist", "accounts.view_domain"),
         ],
     },

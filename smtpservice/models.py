@@ -121,6 +121,8 @@ class QueuedRecipient(models.Model):
                 condition=Q(state="waiting"),
                 name="smtpservice_recipient_domain",
             ),
+            # What is held, for those who look after it.
+            models.Index(fields=["id"], condition=Q(state="held"), name="smtpservice_recipient_held"),
             # What is being worked at: a few, whatever the queue holds.
             models.Index(
                 fields=["claimed_by"], condition=Q(claimed_by__isnull=False), name="smtpservice_recipient_claimed"

@@ -21,6 +21,8 @@ _DEEDS: dict[str, str | Promise] = {
 }
 #: Of history and records there is nothing to do but to see them.
 _ONLY_SEEN = ("logentry", "loginrecord", "sessionrecord")
+#: What gets into the queue does so by being sent.
+_NEVER_ADDED = Q(codename="add_queuedrecipient")
 _UNSEEN = Q(codename__startswith="add_") | Q(codename__startswith="change_") | Q(codename__startswith="delete_")
 
 
@@ -29,7 +31,7 @@ def meaningful_permissions() -> QuerySet[Permission]:
     kinds = ContentType.objects.get_for_models(*admin.site._registry).values()
     found = Permission.objects.filter(content_type__in=list(kinds)).select_related("content_type")
     useless = Q(content_type__model__in=_ONLY_SEEN) & _UNSEEN
-    return found.exclude(useless).order_by("content_type__model", "pk")
+    return found.exclude(useless | _NEVER_ADDED).order_by("content_type__model", "pk")
 
 
 class PermissionsField(forms.ModelMultipleChoiceField):

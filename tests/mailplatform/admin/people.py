@@ -93,6 +93,11 @@ def make_many(number: int, *, start: int = 0) -> None:
     _copy(mailbox.maildrop, "accounts_mailbox", f"source.local_part BETWEEN {new}", mailbox_id="source.id", **counters)
 
 
+def make_copies(row: Model, number: int, **changed: str) -> None:
+    """So many copies of a row, with columns that differ: SQL, in which `source.number` goes up from 1."""
+    _copy(row, _NUMBERS.format(first=1, last=number), "true", **changed)
+
+
 _NUMBERS = (
     "(WITH RECURSIVE n (number) AS (SELECT {first} UNION ALL SELECT number + 1 FROM n WHERE number < {last})"
     " SELECT number FROM n WHERE number <= {last})"

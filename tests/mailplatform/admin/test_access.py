@@ -17,6 +17,7 @@ from accounts.models import Domain, Mailbox, User
 from accounts.services import create_alias
 from tests.mailplatform.admin.people import browser_of, make_login, make_mailbox, make_session, staff
 from tests.mailstore.mailboxes import fill
+from tests.smtpservice.relay.relaying import queue
 
 #: Pages for whoever is staff, or for nobody in particular.
 OPEN_TO_STAFF = {
@@ -36,7 +37,7 @@ FOR_NOBODY = {
     f"{model}_{deed}"
     for model in ("admin_logentry", "accounts_loginrecord", "pop3service_sessionrecord")
     for deed in ("add", "delete")
-}
+} | {"smtpservice_queuedrecipient_add"}
 #: Buttons, which are not looked at.
 BUTTONS = {"accounts_mailbox_forgive"}
 #: Opening somebody's mail is written down, so looking at it changes the log.
@@ -69,6 +70,7 @@ def addresses(domain: Domain) -> dict[str, str]:
         "logentry": entry.pk,
         "loginrecord": make_login(mailbox).pk,
         "sessionrecord": make_session(mailbox).pk,
+        "queuedrecipient": queue("a@example.org").recipients.get().pk,
     }
 
     def address(name: str) -> str:
