@@ -95,6 +95,15 @@ def create_app_password(
     return made, "-".join(secret[start : start + _GROUP] for start in range(0, _SIGNS, _GROUP))
 
 
+def revoke_app_password(*, user: User, pk: int) -> str | None:
+    """Take back an app password of the user's: the next login with it fails. Answers its name; None: there is none."""
+    found = AppPassword.objects.filter(user=user, pk=pk).first()
+    if found is None:
+        return None
+    found.delete()
+    return found.name
+
+
 def typed_digest(typed: str) -> str | None:
     """The digest under which `typed` would be kept; None where it does not have the shape of an app password.
 

@@ -20,9 +20,10 @@ from accounts.models import Alias, Domain, Mailbox
 from mailplatform.admin.deletion import Preview
 from mailplatform.admin.display import badge, moment_cell
 from mailplatform.admin.lists import ListAdmin
+from mailplatform.admin.policies import FIELDS, FIELDSET, PoliciesForm
 
 
-class DomainForm(forms.ModelForm):
+class DomainForm(PoliciesForm):
     """A domain and whether it is to be the default, which takes that role from another one."""
 
     make_default = forms.BooleanField(
@@ -34,7 +35,7 @@ class DomainForm(forms.ModelForm):
 
     class Meta:
         model = Domain
-        fields = ["name"]
+        fields = ["name", *FIELDS]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -51,7 +52,7 @@ class DomainAdmin(ListAdmin):
     list_display = ["name", "mailbox_count", "role", "created"]
     search_fields = ["name"]
     search_help_text = gettext_lazy("Search by name")
-    fields = ["name", "make_default"]
+    fieldsets = ((None, {"fields": ("name", "make_default")}), FIELDSET)
     actions = ["make_default"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Domain]:

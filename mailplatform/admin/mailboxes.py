@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
@@ -31,13 +30,15 @@ from unfold.views import ChangeList
 
 from accounts import services
 from accounts.models import Mailbox, default_quota_octets
+from accounts.policies import NOTHING_SAID, Columns
 from mailplatform.admin.deletion import Preview, preview
 from mailplatform.admin.display import held_by, last_login, mark_open, moment_cell, quota_bar, state
 from mailplatform.admin.lately import forgive_view, lately
 from mailplatform.admin.lists import List, ListAdmin
 from mailplatform.admin.log import log_many
-from mailplatform.admin.messages import mailbox_tabs, message_urls
+from mailplatform.admin.messages import READ_MAIL, mailbox_tabs, message_urls
 from mailplatform.admin.octets import OctetsField, human
+from mailplatform.admin.policies import FIELDS, FIELDSET, PoliciesForm
 from mailplatform.admin.situation import by_weight, facts_about, may_set_password
 from mailstore.removal import remove_mailboxes
 
@@ -83,7 +84,7 @@ class QuotaFilter(DropdownFilter):
         return queryset
 
 
-class MailboxForm(forms.ModelForm):
+class MailboxForm(PoliciesForm):
     """A mailbox with its quota as people write sizes."""
 
     quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, initial=default_quota_octets)
@@ -99,7 +100,14 @@ class MailboxForm(forms.ModelForm):
             "is_active",
             "forward_to",
             "keep_copy",
+            "delegates",
+            *FIELDS,
         ]
+
+    def above(self) -> Columns:
+        if self.instance.domain_id is None:
+            return NOTHING_SAID
+        return self.instance.domain.expire_days, self.instance.domain.login_delay_seconds
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
@@ -125,7 +133,7 @@ class MailboxAdmin(ListAdmin):
     list_filter_submit = True
     search_fields = ["address", "user__username", "user__first_name", "user__last_name"]
     search_help_text = gettext_lazy("Search by address or name")
-    autocomplete_fields = ["user", "domain"]
+    autocomplete_fields = ["user", "domain", "delegates"]
     actions = ["activate", "suspend"]
     ordering = ["address"]
     warn_unsaved_form = True
@@ -133,6 +141,8 @@ class MailboxAdmin(ListAdmin):
         (None, {"fields": (("local_part", "domain"), "user", "is_active")}),
         (gettext_lazy("Quota"), {"fields": (("quota_octets", "quota_messages"),)}),
         (gettext_lazy("Forwarding"), {"fields": ("forward_to", "keep_copy")}),
+        (gettext_lazy("Who else may open it"), {"fields": ("delegates",)}),
+        FIELDSET,
         (
             gettext_lazy("What is stored"),
             {"fields": (("message_count", "size"), ("quota", "state_of"), ("last_login", "created"))},
@@ -145,6 +155,11 @@ class MailboxAdmin(ListAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Mailbox | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj else fieldsets[:-1]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Mailbox | None = None) -> list[str]:
+        """Whoever may not read other people's mail lets nobody else read it either."""
+        readonly = list(super().get_readonly_fields(request, obj))
+        return readonly if request.user.has_perm(READ_MAIL) else [*readonly, "delegates"]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Without a menu to change the user or the domain that is chosen; these have pages."""

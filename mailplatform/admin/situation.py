@@ -18,7 +18,7 @@ from django.utils.translation import ngettext
 
 from accounts.aliases import targets_of
 from accounts.lookup import find_credentials
-from accounts.models import Mailbox
+from accounts.models import Mailbox, User
 from accounts.routing import find_aliases_to
 from mailplatform.admin.display import held_by, maildrop_of, moment, used_percent
 from mailplatform.admin.octets import messages_and_size
@@ -81,9 +81,19 @@ def _access(mailbox: Any, request: HttpRequest) -> Iterator[Fact]:
         url = reverse("admin:auth_user_password_change", args=[user.pk]) if may else ""
         yield Fact("danger", "key_off", _("No password is set: nobody logs in."), url, _("Set password"))
     if user.two_factor:
-        yield Fact("warning", "phonelink_lock", _("Two-factor is on: mail programs need an app password."))
+        yield _two_factor(user, request)
     if mailbox.is_open:
         yield _open(mailbox, request)
+
+
+def _two_factor(user: User, request: HttpRequest) -> Fact:
+    may_see = request.user.has_perm("accounts.view_user")
+    url = reverse("admin:accounts_user_apppasswords", args=[user.pk]) if may_see else ""
+    if user.app_passwords.exists():
+        text = _("Two-factor is on: mail programs need an app password.")
+        return Fact("warning", "phonelink_lock", text, url, _("App passwords"))
+    text = _("Two-factor is on and there is no app password: no mail program logs in.")
+    return Fact("danger", "phonelink_lock", text, url, _("Make one"))
 
 
 def _open(mailbox: Mailbox, request: HttpRequest) -> Fact:

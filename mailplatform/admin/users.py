@@ -5,6 +5,7 @@ account that may do more.
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -13,11 +14,12 @@ from django.db import transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.forms.models import ModelForm
 from django.http import HttpRequest, HttpResponseBase, HttpResponseRedirect
-from django.urls import reverse
-from django.utils.html import format_html
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
+from django.views.decorators.http import require_http_methods
 from unfold.admin import TabularInline
 from unfold.decorators import action
 from unfold.enums import ActionVariant
@@ -26,6 +28,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from accounts.models import Mailbox, User
 from mailplatform.admin import transfer
+from mailplatform.admin.app_passwords import app_passwords_cell, app_passwords_page, app_passwords_url
 from mailplatform.admin.deletion import Preview, preview
 from mailplatform.admin.display import badge, last_login, mark_open, moment_cell, size_of, state
 from mailplatform.admin.lists import ListAdmin
@@ -34,6 +37,8 @@ from mailplatform.admin.rights import PermissionsField
 from mailplatform.admin.user_forms import NewMailboxForm, NewUserForm, OwnedForm, PasswordForm, UserForm
 from mailstore.removal import remove_mailboxes
 
+#: Mailboxes of others that are named on a user's page.
+_ENTRUSTED = 20
 _RIGHTS = ("is_staff", "is_superuser", "groups", "user_permissions")
 
 
@@ -124,16 +129,26 @@ class UserAdmin(DjangoUserAdmin, ListAdmin):
     inlines = [OwnedInline, NewMailboxInline]
     actions = ["activate", "suspend"]
     actions_list = ["import_accounts", "export_accounts"]
-    actions_detail = ["set_password"]
+    actions_detail = ["app_passwords", "set_password"]
     warn_unsaved_form = True
     fieldsets = (
-        (None, {"fields": (("username", "is_active"), "password_state")}),
+        (
+            None,
+            {
+                "fields": (
+                    ("username", "is_active"),
+                    "password_state",
+                    ("app_password_state", "two_factor"),
+                    "entrusted",
+                )
+            },
+        ),
         (gettext_lazy("Personal info"), {"classes": ["tab"], "fields": (("first_name", "last_name"), "email")}),
         (gettext_lazy("Admin rights"), {"classes": ["tab"], "fields": _RIGHTS}),
         (gettext_lazy("Dates"), {"classes": ["tab"], "fields": (("web_login", "joined"),)}),
     )
     add_fieldsets = ((None, {"fields": ("username", ("first_name", "last_name"), "password1", "password2")}),)
-    readonly_fields = ["password_state", "web_login", "joined"]
+    readonly_fields = ["password_state", "app_password_state", "entrusted", "web_login", "joined"]
     filter_horizontal = ()
 
     # --- Who may do what ----------------------------------------------------------------------------------
@@ -204,9 +219,35 @@ class UserAdmin(DjangoUserAdmin, ListAdmin):
         url = _password_url(user.pk)
         return format_html('{} <a class="mp-link" href="{}">{}</a>', known, url, _("Set another one"))
 
+    @admin.display(description=gettext_lazy("app passwords"))
+    def app_password_state(self, user: User) -> SafeString:
+        return app_passwords_cell(user)
+
+    @admin.display(description=gettext_lazy("also opens"))
+    def entrusted(self, user: User) -> SafeString | str:
+        """The mailboxes of others that this user may open."""
+        some = list(user.delegated_mailboxes.order_by("address")[:_ENTRUSTED])
+        urls = ((reverse("admin:accounts_mailbox_change", args=[mailbox.pk]), mailbox.address) for mailbox in some)
+        links = format_html_join(", ", '<a class="mp-link" href="{}">{}</a>', urls)
+        return links or format_html('<span class="mp-quiet">{}</span>', _("no mailbox of others"))
+
     @admin.display(description=gettext_lazy("password"))
     def password_link(self, user: User) -> SafeString:
         return format_html('<a class="mp-link" href="{}">{}</a>', _password_url(user.pk), _("Set password"))
+
+    def get_urls(self) -> list[URLPattern]:
+        view = require_http_methods(["GET", "POST"])(partial(app_passwords_page, self))
+        page = path("<int:user_id>/app-passwords/", self.admin_site.admin_view(view), name="accounts_user_apppasswords")
+        return [page, *super().get_urls()]
+
+    @action(
+        description=gettext_lazy("App passwords"),
+        url_path="manage-app-passwords",
+        icon="phonelink_lock",
+        permissions=["view"],
+    )
+    def app_passwords(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        return HttpResponseRedirect(app_passwords_url(object_id))
 
     @action(description=gettext_lazy("Set password"), url_path="set-password", icon="key", permissions=["change"])
     def set_password(self, request: HttpRequest, object_id: str) -> HttpResponseBase:

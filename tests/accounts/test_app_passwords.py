@@ -18,6 +18,7 @@ from accounts.app_passwords import (
     Use,
     create_app_password,
     find_app_passwords,
+    revoke_app_password,
     typed_digest,
     write_uses,
 )
@@ -173,3 +174,13 @@ def test_a_use_is_written_only_now_and_then(user: User) -> None:
     assert used is not None
     assert not used.use_is_news(now + USE_WRITTEN_EVERY - timedelta(seconds=1))
     assert used.use_is_news(now + USE_WRITTEN_EVERY)
+
+
+def test_a_revoked_one_opens_nothing_and_only_its_user_revokes_it(user: User) -> None:
+    made, secret = create_app_password(user=user, name="telephone")
+    other = create_account(username="alfred", password="x")
+    assert revoke_app_password(user=other, pk=made.pk) is None
+    assert find(secret) is not None
+    assert revoke_app_password(user=user, pk=made.pk) == "telephone"
+    assert find(secret) is None
+    assert revoke_app_password(user=user, pk=made.pk) is None

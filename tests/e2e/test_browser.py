@@ -261,3 +261,49 @@ def test_a_new_password_opens_the_mailbox_and_the_old_one_no_more(page: Page, pl
     expect(page.get_by_text("Password changed successfully.")).to_be_visible()
     assert is_refused(pop3, "fred")
     assert not is_refused(pop3, "fred", "ein neues 99")
+
+
+def reload_until(page: Page, text: str) -> None:
+    """Look again until a page shows what servers write a moment later."""
+    for _ in range(30):
+        if page.get_by_text(text).count():
+            return
+        page.wait_for_timeout(300)
+        page.reload()
+    raise AssertionError(f"no {text!r} on {page.url}")
+
+
+def test_an_app_password_opens_its_session_is_ended_and_it_is_revoked(
+    page: Page, platform: Platform, pop3: Server
+) -> None:
+    platform.add_account("gina")
+    page.goto("/admin/accounts/user/?q=gina")
+    page.get_by_role("row", name="gina").get_by_role("link").first.click()
+    page.get_by_role("link", name="App passwords").first.click()
+    page.locator("#id_name").fill("Laptop")
+    page.get_by_role("button", name="Make an app password").click()
+    secret = page.get_by_label("App password", exact=True).input_value()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    client = poplib.POP3("127.0.0.1", pop3.ports["plain"], timeout=20)
+    client.user(f"gina@{DOMAIN}")
+    client.pass_(secret)
+    follow(page, "Open now")
+    page.get_by_role("button", name=f"End the session of gina@{DOMAIN}").click()
+    expect(page.get_by_text(f"The session of gina@{DOMAIN} ends within")).to_be_visible()
+    assert b"an admin has ended this session" in client.file.readline()
+    client.close()
+    open_mailbox(page, "gina")
+    reload_until(page, "by an admin")
+    page.locator(".mp-lately").get_by_role("link", name="See all").first.click()
+    reload_until(page, "Laptop")
+    expect(page.get_by_role("row", name=f"gina@{DOMAIN}").get_by_text("let in")).to_be_visible()
+
+    page.goto("/admin/accounts/user/?q=gina")
+    page.get_by_role("row", name="gina").get_by_role("link").first.click()
+    page.get_by_role("link", name="Manage").click()
+    expect(page.get_by_text("from 127.0.0.1")).to_be_visible()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Revoke “Laptop”").click()
+    expect(page.get_by_text("“Laptop” opens nothing any more.")).to_be_visible()
+    assert is_refused(pop3, "gina", secret)

@@ -8,6 +8,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
+from accounts.app_passwords import create_app_password
 from accounts.models import Domain, Mailbox, User
 from accounts.services import create_domain, set_default_domain
 from mailplatform.admin.display import mark_open
@@ -69,11 +70,14 @@ def test_who_is_kept_out_is_told_why_before_all_else(owned: Mailbox) -> None:
     assert texts(owned)[0] == "The mailbox is suspended: nobody logs in, and mail to it is refused."
     User.objects.filter(pk=owned.user_id).update(is_active=False, password="!", two_factor=True)
     found = facts(owned)
-    assert [fact.kind for fact in found[:4]] == ["danger", "danger", "danger", "warning"]
+    assert [fact.kind for fact in found[:4]] == ["danger"] * 4
     assert found[1].text == "Its user is suspended: nobody logs in."
     assert found[2].text == "No password is set: nobody logs in."
     assert found[2].url == f"/admin/accounts/user/{owned.user_id}/password/"
-    assert found[3].text == "Two-factor is on: mail programs need an app password."
+    assert found[3].text == "Two-factor is on and there is no app password: no mail program logs in."
+    assert found[3].url == f"/admin/accounts/user/{owned.user_id}/app-passwords/"
+    create_app_password(user=User.objects.get(pk=owned.user_id), name="telephone")
+    assert texts(owned, "warning") == ["Two-factor is on: mail programs need an app password."]
 
 
 def test_a_password_is_offered_to_whom_may_set_it(mailbox: Mailbox) -> None:
@@ -158,9 +162,9 @@ def test_it_costs_the_same_however_much_is_stored(
     fill(owned.pk, b"x", b"x")
     session(owned, deleted=(1,))
     viewer.get(url)
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         viewer.get(url)
     fill(owned.pk, *[b"x"] * 120)
     session(owned, deleted=tuple(range(3, 90)))
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         viewer.get(url)
