@@ -24,7 +24,7 @@ ENV PATH=/srv/venv/bin:$PATH \
     WHITENOISE_USE_FINDERS=0 \
     GUNICORN_CMD_ARGS="--worker-tmp-dir /dev/shm"
 USER 10001:10001
-# web, POP3 with STLS, POP3 with TLS, SMTP, LMTP
-EXPOSE 8000 1110 1995 1025 1024
+# web, POP3 with STLS, POP3 with TLS, SMTP, LMTP, submission with STARTTLS, submission with TLS
+EXPOSE 8000 1110 1995 1025 1024 1587 1465
 ENTRYPOINT ["deploy/entrypoint.sh"]
 CMD ["web"]

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.addresses import normal_address, validate_domain_name, validate_local_part
 from accounts.aliases import WILDCARD, normal_targets, validate_targets
 from accounts.aliases import Alias as Alias
+from accounts.allowance import SentCount as SentCount
 from accounts.networks import validate_network
 from accounts.passwords import prepare_password
 from accounts.scram import belong_to, make_verifiers

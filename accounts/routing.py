@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from django.conf import settings
+from django.db.models import Q
 
 from accounts.addresses import normal_address
 from accounts.aliases import WILDCARD, Alias, best_pattern, targets_of, what_it_stands_for
@@ -68,6 +69,9 @@ class _Step:
     end: FoundMailbox | DeadEnd | None = None
     targets: tuple[str, ...] = ()
     domain: str = ""
+    #: The mailbox that has the address, also where it keeps no copy; 0 for an alias and for what is not here.
+    mailbox_id: int = 0
+    may_send: bool = True
 
 
 def find_routes(addresses: Sequence[str]) -> Sequence[Route | DeadEnd]:
@@ -80,6 +84,46 @@ def find_routes(addresses: Sequence[str]) -> Sequence[Route | DeadEnd]:
 
 def _find_routes(addresses: Sequence[str], changed: Changed) -> list[Route | DeadEnd]:
     wanted = [address.lower() for address in addresses]
+    steps = _explore(wanted, changed)
+    return [_Walk(steps).route(address) for address in wanted]
+
+
+def find_senders(addresses: Sequence[str]) -> list[frozenset[int]]:
+    """For each address the ids of the mailboxes whose owners may send from it.
+
+    They are the one that has it, or for an alias those that it leads to, where it and all on the way may be sent from.
+    What a mailbox forwards does not make others its senders.
+    """
+    wanted = [address.lower() for address in addresses]
+    steps = _explore(wanted, Changed())
+    return [frozenset(_senders(address, steps, set())) for address in wanted]
+
+
+def may_send_from(user_id: int, addresses: Sequence[str]) -> list[bool]:
+    """For each address whether it is a user's to send from.
+
+    It is a mailbox of theirs, or entrusted to them, or an alias that leads to one.
+    """
+    senders = find_senders(addresses)
+    found = Mailbox.objects.filter(id__in={mailbox_id for ids in senders for mailbox_id in ids})
+    theirs = set(found.filter(Q(user_id=user_id) | Q(delegates=user_id)).values_list("id", flat=True))
+    return [bool(ids & theirs) for ids in senders]
+
+
+def _senders(address: str, steps: dict[str, _Step], seen: set[str]) -> Iterator[int]:
+    step = steps.get(address)
+    if step is None or address in seen:
+        return
+    seen.add(address)
+    if step.mailbox_id:
+        yield step.mailbox_id
+    elif step.may_send:
+        for target in step.targets:
+            yield from _senders(target.lower(), steps, seen)
+
+
+def _explore(wanted: Collection[str], changed: Changed) -> dict[str, _Step]:
+    """The steps of all addresses, and of those that they lead on to."""
     steps: dict[str, _Step] = {}
     waiting = set(wanted)
     for _level in range(MAX_LEVELS):
@@ -89,7 +133,7 @@ def _find_routes(addresses: Sequence[str], changed: Changed) -> list[Route | Dea
         waiting = targets - steps.keys()
         if not waiting or len(steps) + len(waiting) > MAX_STEPS:
             break
-    return [_Walk(steps).route(address) for address in wanted]
+    return steps
 
 
 def detail_taken_off(local_part: str) -> str | None:
@@ -150,22 +194,23 @@ def _of_mailbox(found: FoundMailbox, forward_to: str, keep_copy: bool) -> _Step:
     if not found.is_active:
         return _Step(DeadEnd.SUSPENDED)
     kept = found if keep_copy or not forward_to else None
-    return _Step(kept, tuple(targets_of(forward_to)), found.address.rpartition("@")[2])
+    return _Step(kept, tuple(targets_of(forward_to)), found.address.rpartition("@")[2], found.id)
 
 
 def _aliases(addresses: Collection[str], changed: Changed) -> dict[str, _Step]:
     rows = Alias.objects.filter(address__in=addresses, is_active=True, is_wildcard=False)
     if changed.alias is not None:
         rows = rows.exclude(pk=changed.alias.pk)
-    steps = {address: _of_alias(address, targets) for address, targets in rows.values_list("address", "targets")}
+    found = rows.values_list("address", "targets", "may_send")
+    steps = {address: _of_alias(address, targets, may_send) for address, targets, may_send in found}
     if (alias := changed.alias) is not None and alias.is_active and alias.address in addresses:
-        steps[alias.address] = _of_alias(alias.address, alias.targets)
+        steps[alias.address] = _of_alias(alias.address, alias.targets, alias.may_send)
     return steps
 
 
-def _of_alias(address: str, targets: str, stands_for: str = WILDCARD) -> _Step:
+def _of_alias(address: str, targets: str, may_send: bool, stands_for: str = WILDCARD) -> _Step:
     leads_to = tuple(target.replace(WILDCARD, stands_for) for target in targets_of(targets))
-    return _Step(None, leads_to, address.rpartition("@")[2])
+    return _Step(None, leads_to, address.rpartition("@")[2], may_send=may_send)
 
 
 def _of_domains(addresses: Sequence[str], changed: Changed) -> dict[str, _Step]:
@@ -183,23 +228,25 @@ def _of_domains(addresses: Sequence[str], changed: Changed) -> dict[str, _Step]:
             steps[address] = _Step(DeadEnd.NOT_HERE)
         elif (pattern := best_pattern(list(of_domain), local_part)) is not None:
             stands_for = what_it_stands_for(pattern, local_part) or ""
-            steps[address] = _of_alias(address, of_domain[pattern], stands_for)
+            steps[address] = _of_alias(address, *of_domain[pattern], stands_for)
         else:
-            steps[address] = _Step((find_postmaster() if local_part == "postmaster" else None) or DeadEnd.UNKNOWN)
+            found = find_postmaster() if local_part == "postmaster" else None
+            steps[address] = _Step(found or DeadEnd.UNKNOWN, mailbox_id=found.id if found else 0)
     return steps
 
 
-def _wildcards(domains: Collection[str], changed: Changed) -> dict[str, dict[str, str]]:
-    """Domain -> pattern -> targets."""
+def _wildcards(domains: Collection[str], changed: Changed) -> dict[str, dict[str, tuple[str, bool]]]:
+    """Domain -> pattern -> targets, and whether it may be sent from."""
     rows = Alias.objects.filter(domain__name__in=domains, is_active=True, is_wildcard=True)
     if changed.alias is not None:
         rows = rows.exclude(pk=changed.alias.pk)
-    found: dict[str, dict[str, str]] = {domain: {} for domain in domains}
-    for domain, pattern, targets in rows.values_list("domain__name", "local_part", "targets"):
-        found[domain][pattern] = targets
+    found: dict[str, dict[str, tuple[str, bool]]] = {domain: {} for domain in domains}
+    for domain, pattern, *rest in rows.values_list("domain__name", "local_part", "targets", "may_send"):
+        targets, may_send = rest
+        found[domain][pattern] = str(targets), bool(may_send)
     alias = changed.alias
     if alias is not None and alias.is_wildcard and alias.is_active and alias.domain.name in found:
-        found[alias.domain.name][alias.local_part] = alias.targets
+        found[alias.domain.name][alias.local_part] = (alias.targets, alias.may_send)
     return found
 
 

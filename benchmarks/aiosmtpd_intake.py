@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,13 +46,13 @@ MAX_OCTETS = 50 * 1024 * 1024
 class ThrowAway:
     """An intake that takes everything and keeps nothing."""
 
-    async def find(self, addresses: Sequence[Any], size: int) -> list[Any]:
+    async def find(self, request: Any) -> list[Any]:
         from accounts.lookup import FoundMailbox
         from accounts.routing import Route
         from smtpservice.storing import Accepted
 
         mailbox = FoundMailbox(1, "jules@maison.mrs", 0, 0, True)
-        return [Accepted(str(address), Route((mailbox,), direct=True)) for address in addresses]
+        return [Accepted(str(address), Route((mailbox,), direct=True)) for address in request.addresses]
 
     async def deliver(self, request: Any, body: Any, *, service: Any, client_address: str) -> list[Any]:
         from smtpservice import replies

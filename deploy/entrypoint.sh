@@ -28,7 +28,8 @@ pop3)
     ;;
 smtp)
     # shellcheck disable=SC2046
-    exec python manage.py smtpserve --smtp-bind 0.0.0.0:1025 --lmtp-bind 0.0.0.0:1024 $(tls) "$@"
+    exec python manage.py smtpserve --smtp-bind 0.0.0.0:1025 --lmtp-bind 0.0.0.0:1024 \
+        $(tls --submission-bind 0.0.0.0:1587 --submission-tls-bind 0.0.0.0:1465) "$@"
     ;;
 *)
     exec python manage.py "$process" "$@"

@@ -77,7 +77,7 @@ def _timers() -> Iterator[CheckMessage]:
 
 
 def _networks() -> Iterator[CheckMessage]:
-    for name in ("PLAINTEXT_NETWORKS", "PROXY_NETWORKS", "THROTTLE_EXEMPT_NETWORKS"):
+    for name in ("PLAINTEXT_NETWORKS", "PROXY_NETWORKS", "SUBMISSION_NETWORKS", "THROTTLE_EXEMPT_NETWORKS"):
         for text in getattr(settings, name):
             try:
                 network = ipaddress.ip_network(text)

@@ -133,6 +133,14 @@ RELAY_SMARTHOST_TLS = env.str("RELAY_SMARTHOST_TLS", "starttls")
 RELAY_SMARTHOST_USER = env.str("RELAY_SMARTHOST_USER", "")
 RELAY_SMARTHOST_PASSWORD = env.str("RELAY_SMARTHOST_PASSWORD", "")
 
+#: Networks whose hosts may submit without a login, from addresses of the domains here; for old devices.
+SUBMISSION_NETWORKS = env.list("SUBMISSION_NETWORKS", default=[])
+#: Whether the addresses in the From header have to be the user's too, not only the reverse-path.
+SUBMISSION_CHECK_FROM = env.bool("SUBMISSION_CHECK_FROM", True)
+#: What one user may submit on one day (UTC): messages, and recipients in all; 0 is no limit.
+SUBMISSION_MESSAGES_PER_DAY = env.int("SUBMISSION_MESSAGES_PER_DAY", 1000)
+SUBMISSION_RECIPIENTS_PER_DAY = env.int("SUBMISSION_RECIPIENTS_PER_DAY", 2000)
+
 # --- Database ----------------------------------------------------------------------------------------------
 
 _default_database = f"sqlite:///{VAR_DIR / 'mailplatform.sqlite3'}"

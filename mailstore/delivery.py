@@ -77,6 +77,7 @@ class Body:
         self._encoder = WireEncoder()
         self._spool = SpooledTemporaryFile(max_size=SPOOL_OCTETS)
         self._head = bytearray()
+        self._added = b""
         self._fields: EnvelopeFields | None = None
         self._header_is_ascii = True
 
@@ -88,17 +89,27 @@ class Body:
         """The message has ended: what is missing at its end is added."""
         self._store(self._encoder.finish())
 
+    def add_header(self, lines: bytes) -> None:
+        """Put header lines on top of the message, with CRLF and not beginning with a dot. It has ended before."""
+        self._added = lines + self._added
+        self._fields = None
+
+    def header(self) -> bytes | None:
+        """The header of a message that has ended, dots stuffed; None where it is larger than what is kept of it."""
+        whole = self._encoder.header_octets <= len(self._head)
+        return self._added + self._head[: self._encoder.header_octets] if whole else None
+
     @property
     def octets(self) -> int:
-        return self._encoder.octets
+        return len(self._added) + self._encoder.octets
 
     @property
     def wire_octets(self) -> int:
-        return self._encoder.wire_octets
+        return len(self._added) + self._encoder.wire_octets
 
     @property
     def header_octets(self) -> int:
-        return self._encoder.header_octets
+        return len(self._added) + self._encoder.header_octets
 
     def surrogate_octets(self, top: bytes = b"") -> int | None:
         """Octets of the surrogate of this message with `top` before it (mailstore.downgrade); None: it needs none."""
@@ -109,12 +120,13 @@ class Body:
     def envelope_fields(self) -> EnvelopeFields:
         """What the header says; to be asked for when the message has ended."""
         if self._fields is None:
-            self._fields = read_envelope(bytes(self._head[: self._encoder.header_octets]))
+            self._fields = read_envelope(self._added + self._head[: self._encoder.header_octets])
         return self._fields
 
     def pieces(self, top: bytes = b"") -> Iterator[bytes]:
         """The wire form with `top` before it, in pieces of PIECE_OCTETS, the last one shorter."""
         self._spool.seek(0)
+        top += self._added
         piece = top + self._spool.read(PIECE_OCTETS - len(top))
         while piece:
             yield piece

@@ -17,11 +17,11 @@ from accounts.routing import DeadEnd, Forward, Route, find_routes
 from mailplatform.bridge import Bridge
 from mailstore.delivery import Body, Envelope, Outcome
 from mailstore.quota import RoomRequest, has_quota, have_room
-from smtpservice import replies
+from smtpservice import replies, submission
 from smtpservice.commands import Address
 from smtpservice.queue import new_identity
 from smtpservice.replies import Reply
-from smtpservice.requests import Deliver, Service
+from smtpservice.requests import Deliver, FindRecipients, Service
 from smtpservice.storing import Accepted, Parcel, make_srs, store, today
 
 logger = logging.getLogger(__name__)
@@ -52,9 +52,11 @@ class LocalIntake:
         self._hostname = hostname
         self._srs = make_srs()
 
-    async def find(self, addresses: Sequence[Address], size: int) -> list[Accepted | Reply]:
+    async def find(self, request: FindRecipients) -> list[Accepted | Reply]:
         """Where each address leads, or why mail for it is refused. They are looked up at the same time."""
-        return list(await asyncio.gather(*(self._find_one(address, size) for address in addresses)))
+        submits = request.submitter is not None
+        found = (self._find_one(address, request.size, submits=submits) for address in request.addresses)
+        return list(await asyncio.gather(*found))
 
     async def deliver(
         self, request: Deliver[Accepted], body: Body, *, service: Service, client_address: str
@@ -72,7 +74,9 @@ class LocalIntake:
             ),
         )
         try:
-            answers = await self._bridge.run(_store, request, Parcel(body, envelope, identity), service)
+            answers = await self._bridge.run(
+                _store, request, Parcel(body, envelope, identity, request.mail, service is Service.SUBMISSION), service
+            )
         except Exception:
             logger.exception("%s: message from <%s> was not stored", client_address, request.mail.sender)
             answers = [replies.TRY_AGAIN] * (len(request.recipients) if service is Service.LMTP else 1)
@@ -87,9 +91,11 @@ class LocalIntake:
         )
         return answers
 
-    async def _find_one(self, address: Address, size: int) -> Accepted | Reply:
+    async def _find_one(self, address: Address, size: int, *, submits: bool) -> Accepted | Reply:
         try:
             found = await self._route(address)
+            if found is DeadEnd.NOT_HERE and submits:
+                return submission.elsewhere(address)
             if isinstance(found, DeadEnd):
                 return _DEAD_ENDS[found]
             if not await self._has_room(found, size):
@@ -97,7 +103,7 @@ class LocalIntake:
         except Exception:
             logger.exception("recipient <%s> was not looked up", address)
             return replies.TRY_AGAIN
-        return Accepted(str(address), found)
+        return Accepted(str(address), found, address.notify, address.original)
 
     async def _route(self, address: Address) -> Route | DeadEnd:
         back = self._sender_of_forwarded(address)
@@ -142,6 +148,8 @@ def _store(request: Deliver[Accepted], parcel: Parcel, service: Service) -> list
     all_or_none = service is Service.SMTP
     if _hops(body) > MAX_HOPS:
         answers = [replies.TOO_MANY_HOPS] * len(request.recipients)
+    elif service is Service.SUBMISSION:
+        return [submission.store_submitted(parcel, request)]
     else:
         outcomes = store(parcel=parcel, recipients=request.recipients, all_or_none=all_or_none)
         stored = replies.stored(parcel.identity)

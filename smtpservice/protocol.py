@@ -9,22 +9,22 @@ R is the caller's own idea of a recipient; the session keeps what it was given a
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
-from smtpservice import commands, replies
+from smtpservice import replies, sasl
 from smtpservice.commands import Address, RefusedError
 from smtpservice.replies import Reply
-from smtpservice.requests import Close, Deliver, Discard, FindRecipients, Request, Service, StartTls, Write
-from smtpservice.states import Closed, Open, Ready, Receiving, Start, State
+from smtpservice.requests import Close, Deliver, Discard, FindRecipients, Request, Service, Write
+from smtpservice.states import Chunks, Closed, Negotiating, Open, Ready, Receiving, Skipping, Start, State
+from smtpservice.verbs import VERBS, Verb
 
 R = TypeVar("R")
 
-#: Octets of a command line with its CRLF. RFC 5321, 4.5.3.1.4 has 512, which parameters may widen.
+#: Octets of a command line with its CRLF. RFC 5321, 4.5.3.1.4 has 512, which parameters may widen; RFC 4954, 4 has
+#: 12288 for the lines of a login.
 LINE_OCTETS = 2048
-#: Recipients of a transaction; RFC 5321, 4.5.3.1.8 has 100 at least.
-MAX_RECIPIENTS = 100
+LOGIN_LINE_OCTETS = 12_288
 #: What a connection may do between two messages: bad commands, refused recipients, commands that move nothing.
 MAX_ERRORS = 20
 MAX_REFUSED = 100
@@ -34,26 +34,44 @@ _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class Session(Generic[R]):
-    """One connection's conversation. `tls_offered`: STARTTLS can be done; `tls_active`: it is encrypted."""
+    """One connection's conversation. `tls_offered`: STARTTLS can be done; `tls_active`: it is encrypted.
+
+    `mechanisms` are those of AUTH, and `plaintext` says whether a password may cross the connection unencrypted.
+    `submitter` is the caller's own idea of who may have mail sent elsewhere: of whoever is on this connection, or else
+    what a login is answered with.
+    """
 
     def __init__(
-        self, service: Service, *, hostname: str, max_octets: int, tls_offered: bool, tls_active: bool = False
+        self,
+        service: Service,
+        *,
+        hostname: str,
+        max_octets: int,
+        tls_offered: bool,
+        tls_active: bool = False,
+        plaintext: bool = False,
+        mechanisms: tuple[str, ...] = (),
+        submitter: Any = None,
     ) -> None:
         self.service = service
         self.hostname = hostname
         self.max_octets = max_octets
         self.tls_offered = tls_offered
         self.tls_active = tls_active
-        self._state: State[R] = Start()
+        self.plaintext = plaintext
+        self.mechanisms = mechanisms
+        self.submitter = self._by_network = submitter
+        self.wrong_logins = 0
+        self.state: State[R] = Start()
         self._input = bytearray()
         self._output = bytearray()
         self._request: Request[R] | None = None
         self._waiting = False
         self._overlong = self._nul = False
-        self._asked: list[Address | Reply] = []  # RCPTs that are looked up, and the replies that come after them
+        self.asked: list[Address | Reply] = []  # RCPTs that are looked up, and the replies that come after them
         self._errors = self._refused = self._idle_commands = 0
         self._farewell: Reply | None = None
-        self._output += f"220 {hostname} {'ESMTP' if service is Service.SMTP else 'LMTP'} ready\r\n".encode()
+        self._output += f"220 {hostname} {'LMTP' if service is Service.LMTP else 'ESMTP'} ready\r\n".encode()
 
     # --- What the server calls ---
 
@@ -65,11 +83,22 @@ class Session(Generic[R]):
     @property
     def in_transaction(self) -> bool:
         """Whether a client would lose what it has begun."""
-        return isinstance(self._state, Open | Receiving)
+        state = self.state.back if isinstance(self.state, Skipping) else self.state
+        return isinstance(state, Open | Receiving | Chunks)
+
+    @property
+    def logged_in(self) -> bool:
+        return self.submitter is not self._by_network
+
+    @property
+    def offers_login(self) -> bool:
+        """Whether AUTH can be said now: on a connection that a password may cross (RFC 4954, 4)."""
+        may = self.service is Service.SUBMISSION and bool(self.mechanisms) and not self.logged_in
+        return may and (self.tls_active or self.plaintext)
 
     def receive(self, data: bytes) -> None:
         """Take what came from the client; after the last reply nothing is heard any more."""
-        if not isinstance(self._state, Closed):
+        if not isinstance(self.state, Closed):
             self._input += data
             self._advance()
 
@@ -84,48 +113,67 @@ class Session(Generic[R]):
         request, self._request = self._request, None
         return request
 
+    def answered(self, answer: Any) -> None:
+        """The answer to Ask: what the door says, or the reply that refuses it."""
+        if isinstance(self.state, Negotiating):
+            self._waiting = False
+            sasl.answered(self, self.state, answer)
+            self._advance()
+
+    def sender_checked(self, refusal: Reply | None) -> None:
+        """The answer to CheckSender."""
+        if not isinstance(self.state, Open):
+            return
+        if refusal is not None:
+            self.state = self.state.ready
+        self.reply(refusal or replies.SENDER_OK)
+        if not isinstance(self.state, Closed):
+            self._go_on()
+
     def recipients_found(self, found: Sequence[R | Reply]) -> None:
         """The answer to FindRecipients: for each address a recipient, or the reply that refuses it."""
-        asked, self._asked = self._asked, []
+        asked, self.asked = self.asked, []
         answers = iter(found)
         for item in asked:
-            if not isinstance(self._state, Open):  # ended, now or while it waited
+            if not isinstance(self.state, Open):  # ended, now or while it waited
                 return
             if isinstance(item, Reply):
-                self._reply(item)
+                self.reply(item)
             elif isinstance(answer := next(answers), Reply):
                 self._refuse_recipient(answer)
             else:
-                self._state.recipients.append(answer)
+                self.state.recipients.append(answer)
                 self._send(replies.RECIPIENT_OK)
-        if isinstance(self._state, Open):
-            self._state.pending = 0
+        if isinstance(self.state, Open):
+            self.state.pending = 0
             self._go_on()
 
     def written(self, failure: Reply | None = None) -> None:
         """The answer to Write, and to Discard; a failure is what the client will be told at the end of data."""
-        if not isinstance(self._state, Receiving):
-            return
-        if failure is not None:
-            self._state.failure = failure
-            self._ask(Discard())
-        elif self._state.reader.ended:
-            self._end_of_data(self._state)
-        else:
-            self._go_on()
+        state = self.state
+        if isinstance(state, Receiving | Chunks) and failure is not None:
+            state.failure = failure
+            self.ask(Discard())
+        elif isinstance(state, Receiving) and state.reader.ended:
+            self._end_of_data(state)
+        elif not isinstance(state, Closed):
+            self._waiting = False
+            if isinstance(state, Chunks) and not state.left:
+                self._end_of_chunk(state)
+            self._advance()
 
     def delivered(self, answers: Sequence[Reply]) -> None:
         """The answer to Deliver: one reply in SMTP, one for each recipient in LMTP (RFC 2033, 4.2)."""
-        if not isinstance(self._state, Receiving):
+        if not isinstance(self.state, Receiving | Chunks):
             return
-        self._state = self._state.transaction.ready
+        self.state = self.state.transaction.ready
         for answer in answers:
             self._send(answer)
         if all(answer.code >= 500 for answer in answers):
             self._count_error()
         else:
             self._errors = self._refused = self._idle_commands = 0
-        if isinstance(self._state, Ready):
+        if isinstance(self.state, Ready):
             self._go_on()
 
     def tls_started(self) -> None:
@@ -133,8 +181,9 @@ class Session(Generic[R]):
 
         What came behind STARTTLS in the clear is thrown away (CVE-2011-0411).
         """
-        if isinstance(self._state, Start):
+        if isinstance(self.state, Start):
             self.tls_active = True
+            self.submitter = self._by_network
             self._input.clear()
             self._go_on()
 
@@ -150,11 +199,11 @@ class Session(Generic[R]):
 
     def end(self, reply: Reply) -> None:
         """Say why and close, whatever is under way."""
-        if not isinstance(self._state, Closed):
+        if not isinstance(self.state, Closed):
             self._send(reply)
-            self._state = Closed()
+            self.state = Closed()
             self._input.clear()
-            self._ask(Close())
+            self.ask(Close())
 
     # --- The loop ---
 
@@ -162,7 +211,7 @@ class Session(Generic[R]):
         self._waiting = False
         self._advance()
 
-    def _ask(self, request: Request[R]) -> None:
+    def ask(self, request: Request[R]) -> None:
         self._request = request
         self._waiting = True
 
@@ -175,22 +224,28 @@ class Session(Generic[R]):
 
     def _step(self) -> bool:
         """Take a line, or what there is of a message's data; False where the line is not whole yet."""
-        if isinstance(self._state, Receiving):
-            self._read_data(self._state)
+        if isinstance(self.state, Receiving):
+            self._read_data(self.state)
+            return True
+        if isinstance(self.state, Chunks | Skipping) and self.state.left:
+            self._read_chunk(self.state)
             return True
         line = self._take_line()
         if line is None:
             return False
+        if isinstance(self.state, Negotiating) and not self._overlong and len(line) <= self._line_octets:
+            sasl.respond(self, self.state, line)
+            return True
         self._command(line)
-        if isinstance(self._state, Open) and self._state.pending and not self._another_rcpt():
-            self._ask_for_recipients(self._state)
+        if isinstance(self.state, Open) and self.state.pending and not self._another_rcpt():
+            self._ask_for_recipients(self.state)
         return True
 
     def _take_line(self) -> bytes | None:
         """The next line with its line end; None where it is not there yet. Of an overlong one only the end is kept."""
         end = self._input.find(b"\n") + 1
         if not end:
-            if len(self._input) > LINE_OCTETS:
+            if len(self._input) > self._line_octets:
                 self._overlong = True
                 self._input.clear()
             return None
@@ -198,13 +253,17 @@ class Session(Generic[R]):
         del self._input[:end]
         return line
 
+    @property
+    def _line_octets(self) -> int:
+        return LOGIN_LINE_OCTETS if self.service is Service.SUBMISSION else LINE_OCTETS
+
     def _another_rcpt(self) -> bool:
         """RCPTs that were sent together are looked up together."""
         return self._input[:5].upper() == b"RCPT " and b"\n" in self._input
 
     def _ask_for_recipients(self, state: Open[R]) -> None:
-        addresses = [item for item in self._asked if isinstance(item, Address)]
-        self._ask(FindRecipients(addresses, state.mail.size))
+        addresses = [item for item in self.asked if isinstance(item, Address)]
+        self.ask(FindRecipients(addresses, state.mail.size, self.submitter))
 
     # --- Commands ---
 
@@ -212,27 +271,29 @@ class Session(Generic[R]):
         if line[:6] == b"PROXY " or (line == b"QUIT\n" and self._nul):  # versions 1 and 2 of a proxy's header
             return self.end(replies.NOT_A_PROXY)
         self._nul = line == b"\0\r\n"
-        overlong, self._overlong = self._overlong or len(line) > LINE_OCTETS, False
+        overlong, self._overlong = self._overlong or len(line) > self._line_octets, False
+        if overlong and isinstance(self.state, Negotiating):
+            self.state = self.state.ready
         if overlong:
-            return self._reply(replies.LINE_TOO_LONG)
+            return self.reply(replies.LINE_TOO_LONG)
         if not line.endswith(b"\r\n"):
-            return self._reply(replies.BARE_LINE_FEED)
+            return self.reply(replies.BARE_LINE_FEED)
         if _CONTROL.search(line, 0, len(line) - 2):
-            return self._reply(replies.NOT_A_COMMAND)
-        name, _, argument = line[:-2].decode("latin-1").rstrip(" ").partition(" ")
+            return self.reply(replies.NOT_A_COMMAND)
+        name, _, argument = line[:-2].decode("utf-8", "surrogateescape").rstrip(" ").partition(" ")
         if name.upper() in _HTTP:
             return self.end(replies.NOT_HTTP)
         verb = VERBS.get(name.upper())
         if verb is None or self.service not in verb.services:
-            return self._reply(replies.UNKNOWN_VERB)
+            return self.reply(replies.UNKNOWN_VERB)
         if verb.argument is not None and verb.argument is not bool(argument):
-            return self._reply(replies.NEEDS_ARGUMENT if verb.argument else replies.NO_ARGUMENT)
-        if verb.state is not None and not isinstance(self._state, verb.state):
-            return self._reply(self._wrong_state())
+            return self.reply(replies.NEEDS_ARGUMENT if verb.argument else replies.NO_ARGUMENT)
+        if verb.state is not None and not isinstance(self.state, verb.state):
+            return self.reply(self.out_of_order())
         try:
-            verb.run(self, self._state, argument)
+            verb.run(self, self.state, argument)
         except RefusedError as error:
-            return self._reply(error.reply)
+            return self.reply(error.reply)
         return self._count_idle(verb)
 
     def _count_idle(self, verb: "Verb") -> None:
@@ -240,15 +301,17 @@ class Session(Generic[R]):
         if self._idle_commands > MAX_IDLE_COMMANDS:
             self.end(replies.TOO_MANY_COMMANDS)
 
-    def _wrong_state(self) -> Reply:
-        if isinstance(self._state, Start):
-            return replies.EHLO_FIRST if self.service is Service.SMTP else replies.LHLO_FIRST
-        return replies.MAIL_FIRST if isinstance(self._state, Ready) else replies.MAIL_TWICE
+    def out_of_order(self) -> Reply:
+        if isinstance(self.state, Start):
+            return replies.LHLO_FIRST if self.service is Service.LMTP else replies.EHLO_FIRST
+        if isinstance(self.state, Chunks):
+            return replies.CHUNKS_ONLY
+        return replies.MAIL_FIRST if isinstance(self.state, Ready) else replies.MAIL_TWICE
 
-    def _reply(self, reply: Reply) -> None:
+    def reply(self, reply: Reply) -> None:
         """Send it, or let it wait behind the recipients that are being looked up."""
-        if self._asked:
-            self._asked.append(reply)
+        if self.asked:
+            self.asked.append(reply)
             return
         self._send(reply)
         if reply.code >= 500:
@@ -266,73 +329,8 @@ class Session(Generic[R]):
         """Guessing of addresses has its own limit; a relay that speaks LMTP has none."""
         self._send(reply)
         self._refused += reply.code >= 500
-        if self._refused > MAX_REFUSED and self.service is Service.SMTP:
+        if self._refused > MAX_REFUSED and self.service is not Service.LMTP:
             self.end(replies.TOO_MANY_ERRORS)
-
-    def _helo(self, state: object, argument: str) -> None:
-        """HELO (RFC 5321, 4.1.1.1): it ends a transaction, as RSET does."""
-        self._state = Ready(commands.client_name(argument), extended=False)
-        self._reply(Reply(250, "", self.hostname))
-
-    def _ehlo(self, state: object, argument: str) -> None:
-        """EHLO, and LHLO (RFC 2033, 4.1)."""
-        self._state = Ready(commands.client_name(argument), extended=True)
-        offered = ["PIPELINING", f"SIZE {self.max_octets}", "8BITMIME", "ENHANCEDSTATUSCODES"]
-        if self.tls_offered and not self.tls_active:
-            offered.append("STARTTLS")
-        self._reply(Reply(250, "", "\n".join([self.hostname, *offered])))
-
-    def _starttls(self, state: object, argument: str) -> None:
-        """STARTTLS (RFC 3207): what was said before is forgotten."""
-        if not self.tls_offered:
-            raise RefusedError(replies.NOT_IMPLEMENTED)
-        if self.tls_active:
-            raise RefusedError(replies.TLS_TWICE)
-        self._reply(replies.READY_FOR_TLS)
-        self._state = Start()
-        self._ask(StartTls())
-
-    def _mail(self, state: Ready, argument: str) -> None:
-        mail = commands.mail(argument, extended=state.extended, max_octets=self.max_octets)
-        self._state = Open(state, mail)
-        self._reply(replies.SENDER_OK)
-
-    def _rcpt(self, state: Open[R], argument: str) -> None:
-        address = commands.recipient(argument)
-        state.asked += 1
-        if len(state.recipients) + state.pending >= MAX_RECIPIENTS:
-            raise RefusedError(replies.TOO_MANY_RECIPIENTS)
-        state.pending += 1
-        self._asked.append(address)
-
-    def _data(self, state: Open[R], argument: str) -> None:
-        if not state.recipients:
-            # RFC 2033, 4.2 has 503 where every RCPT failed; RFC 5321, 3.3 allows 554.
-            nobody = self.service is Service.SMTP and state.asked
-            raise RefusedError(replies.NO_RECIPIENT if nobody else replies.RECIPIENT_FIRST)
-        self._state = Receiving(state)
-        self._reply(replies.SEND_DATA)
-
-    def _rset(self, state: object, argument: str) -> None:
-        if isinstance(state, Open):
-            self._state = state.ready
-        self._reply(replies.RESET)
-
-    def _noop(self, state: object, argument: str) -> None:
-        self._reply(replies.NOTHING_DONE)
-
-    def _vrfy(self, state: object, argument: str) -> None:
-        self._reply(replies.NOT_VERIFIED)
-
-    def _expn(self, state: object, argument: str) -> None:
-        self._reply(replies.NOT_IMPLEMENTED)
-
-    def _help(self, state: object, argument: str) -> None:
-        names = [name for name, verb in VERBS.items() if self.service in verb.services]
-        self._reply(Reply(214, "2.0.0", f"Commands: {' '.join(names)}"))
-
-    def _quit(self, state: object, argument: str) -> None:
-        self.end(Reply(221, "2.0.0", f"{self.hostname} closing"))
 
     # --- Data ---
 
@@ -343,56 +341,73 @@ class Session(Generic[R]):
         state.octets += len(content)
         if state.failure is None and state.octets > self.max_octets:
             state.failure = replies.TOO_LARGE
-            self._ask(Discard())
+            self.ask(Discard())
         elif content and state.failure is None:
-            self._ask(Write(content))
+            self.ask(Write(content))
         elif state.reader.ended:
             self._end_of_data(state)
 
-    def _end_of_data(self, state: Receiving[R]) -> None:
+    def begin_anew(self, state: Ready) -> None:
+        """Forget a transaction, with what came of its message in chunks."""
+        begun, self.state = isinstance(self.state, Chunks), state
+        if begun:
+            self.ask(Discard())
+
+    def begin_chunk(self, state: Chunks[R], octets: int, *, last: bool) -> None:
+        """Expect the octets of a BDAT. Of a message that will be too large nothing more is kept."""
+        self.state = state
+        state.left, state.last = octets, last
+        if state.failure is None and state.octets + octets > self.max_octets:
+            state.failure = replies.TOO_LARGE
+            self.ask(Discard())
+        elif not octets:
+            self._end_of_chunk(state)
+
+    def skip(self, octets: int, reply: Reply) -> None:
+        """Throw away the octets of a BDAT that is refused, then say so."""
+        skipping = Skipping(self.state, octets, reply)
+        if octets:
+            self.state = skipping
+        else:
+            self.reply(reply)
+
+    def _read_chunk(self, state: Chunks[R] | Skipping[R]) -> None:
+        content = bytes(self._input[: state.left])
+        del self._input[: len(content)]
+        state.left -= len(content)
+        if isinstance(state, Skipping):
+            if not state.left:
+                self.state = state.back
+                self.reply(state.reply)
+            return
+        state.octets += len(content)
+        if state.failure is None:
+            self.ask(Write(content))
+        elif not state.left:
+            self._end_of_chunk(state)
+
+    def _end_of_chunk(self, state: Chunks[R]) -> None:
+        if state.last:
+            self._end_of_data(state)
+        else:
+            self.reply(state.failure or replies.chunk_received(state.octets))
+
+    def _end_of_data(self, state: Receiving[R] | Chunks[R]) -> None:
         transaction = state.transaction
         if state.failure is not None:
             copies = len(transaction.recipients) if self.service is Service.LMTP else 1
             return self.delivered([state.failure] * copies)
-        protocol = "LMTP" if self.service is Service.LMTP else "ESMTP" if transaction.ready.extended else "SMTP"
-        if self.tls_active and protocol != "SMTP":
-            protocol += "S"
-        return self._ask(Deliver(transaction.ready.client, protocol, transaction.mail, tuple(transaction.recipients)))
+        ready, mail, recipients = transaction.ready, transaction.mail, tuple(transaction.recipients)
+        return self.ask(Deliver(ready.client, self._protocol(transaction), mail, recipients, self.submitter))
 
+    def _protocol(self, transaction: Open[R]) -> str:
+        """What stands behind "with" in Received (RFC 3848; RFC 6531, 4.3)."""
+        if not transaction.ready.extended:
+            return "SMTP"
+        lmtp, utf8 = self.service is Service.LMTP, transaction.mail.smtputf8
+        name = ("UTF8LMTP" if utf8 else "LMTP") if lmtp else "UTF8SMTP" if utf8 else "ESMTP"
+        return f"{name}{'S' if self.tls_active else ''}{'A' if self.logged_in else ''}"
 
-@dataclass(frozen=True, slots=True)
-class Verb:
-    """One command: what carries it out, the state it is legal in (None: any), and whether it has an argument.
-
-    `argument`: True is required, False forbidden, None either. `idle`: it brings no message nearer.
-    """
-
-    run: Callable[[Session[Any], Any, str], None]
-    state: type[Ready] | type[Open[Any]] | None = None
-    argument: bool | None = None
-    idle: bool = False
-    services: frozenset[Service] = frozenset(Service)
-
-
-_SMTP_ONLY = frozenset({Service.SMTP})
-_LMTP_ONLY = frozenset({Service.LMTP})
-
-VERBS = {
-    "HELO": Verb(Session._helo, argument=True, idle=True, services=_SMTP_ONLY),
-    "EHLO": Verb(Session._ehlo, argument=True, idle=True, services=_SMTP_ONLY),
-    # RFC 2033, 4.1: LHLO alone; HELO and EHLO get no positive reply.
-    "LHLO": Verb(Session._ehlo, argument=True, idle=True, services=_LMTP_ONLY),
-    "STARTTLS": Verb(Session._starttls, argument=False, idle=True),
-    "MAIL": Verb(Session._mail, state=Ready, argument=True),
-    "RCPT": Verb(Session._rcpt, state=Open, argument=True),
-    "DATA": Verb(Session._data, state=Open, argument=False),
-    "RSET": Verb(Session._rset, argument=False, idle=True),
-    "NOOP": Verb(Session._noop, idle=True),
-    "VRFY": Verb(Session._vrfy, argument=True, idle=True),
-    "EXPN": Verb(Session._expn, argument=True, idle=True),
-    "HELP": Verb(Session._help, idle=True),
-    "QUIT": Verb(Session._quit, argument=False),
-}
 
 #: A browser was made to talk to this port: nothing of what it sends is for us.
 _HTTP = frozenset({"GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"})

@@ -3,8 +3,9 @@
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from accounts.sasl import Question
 from smtpservice.commands import Address, Mail
 
 R = TypeVar("R")
@@ -15,14 +16,34 @@ class Service(enum.Enum):
 
     SMTP = "smtp"
     LMTP = "lmtp"
+    SUBMISSION = "submission"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question of a login's exchange; `answered` takes what the door says, or the reply that refuses it."""
+
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSender:
+    """May mail be sent under this reverse-path? `sender_checked` takes None, or the reply that refuses it."""
+
+    submitter: Any
+    mail: Mail
 
 
 @dataclass(frozen=True, slots=True)
 class FindRecipients:
-    """Who are these? `recipients_found` takes an R or a refusal for each. `size` is the declared one, or 0."""
+    """Who are these? `recipients_found` takes an R or a refusal for each. `size` is the declared one, or 0.
+
+    `submitter` is who may have mail sent elsewhere; None may not.
+    """
 
     addresses: Sequence[Address]
     size: int
+    submitter: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +66,7 @@ class Deliver(Generic[R]):
     protocol: str  # of the Received header's "with" (RFC 3848)
     mail: Mail
     recipients: Sequence[R]
+    submitter: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +79,4 @@ class Close:
     """Send the output and close. Nothing follows."""
 
 
-Request = FindRecipients | Write | Discard | Deliver[R] | StartTls | Close
+Request = Ask | CheckSender | FindRecipients | Write | Discard | Deliver[R] | StartTls | Close

@@ -9,16 +9,29 @@ import contextlib
 import logging
 import ssl
 import time
-from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol, cast
 
+from accounts.callers import Caller
+from accounts.callers import Protocol as Door
+from accounts.sasl import Question
 from mailplatform.arrivals import Arrival
 from mailstore.delivery import Body
 from smtpservice import replies
-from smtpservice.commands import Address
 from smtpservice.protocol import Session
 from smtpservice.replies import Reply
-from smtpservice.requests import Close, Deliver, Discard, FindRecipients, Request, Service, StartTls, Write
+from smtpservice.requests import (
+    Ask,
+    CheckSender,
+    Close,
+    Deliver,
+    Discard,
+    FindRecipients,
+    Request,
+    Service,
+    StartTls,
+    Write,
+)
 from smtpservice.storing import Accepted
 
 logger = logging.getLogger(__name__)
@@ -36,15 +49,30 @@ SWEEP_SECONDS = 1.0
 
 
 class Intake(Protocol):
-    """Who carries out what a session asks for; neither method raises."""
+    """Who carries out what a session asks for; no method raises."""
 
-    async def find(self, addresses: Sequence[Address], size: int) -> list[Accepted | Reply]:
+    async def find(self, request: FindRecipients) -> list[Accepted | Reply]:
         """For each address where it leads, or the reply that refuses it."""
 
     async def deliver(
         self, request: Deliver[Accepted], body: Body, *, service: Service, client_address: str
     ) -> list[Reply]:
         """Store the message: one reply in SMTP, one for each recipient in LMTP. The body stays the caller's."""
+
+
+class Desk(Protocol):
+    """Who knows the submitters; no method raises."""
+
+    mechanisms: tuple[str, ...]
+
+    def recognise(self, address: str) -> object | None:
+        """Who may submit from there without a login; None: nobody."""
+
+    async def ask(self, question: Question, caller: Caller) -> object:
+        """The answer to a question of a login: who it is, a Proof, or the reply that refuses it."""
+
+    async def check_sender(self, request: CheckSender) -> Reply | None:
+        """The reply that refuses a reverse-path; None where it may be sent from."""
 
 
 class Connections:
@@ -60,8 +88,10 @@ class Connections:
         idle_seconds: float,
         message_seconds: float,
         tls: ssl.SSLContext | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self.intake = intake
+        self.desk = desk
         self.hostname = hostname
         self.max_octets = max_octets
         self.max_connections = max_connections
@@ -75,12 +105,16 @@ class Connections:
 
     def connected(self, service: Service, arrival: Arrival) -> asyncio.Protocol:
         """The protocol of a new connection."""
+        desk = self.desk if service is Service.SUBMISSION else None
         session = Session[Accepted](
             service,
             hostname=self.hostname,
             max_octets=self.max_octets,
             tls_offered=self.tls is not None,
             tls_active=arrival.encrypted,
+            plaintext=arrival.plaintext,
+            mechanisms=desk.mechanisms if desk else (),
+            submitter=desk.recognise(arrival.address) if desk else None,
         )
         return Connection(self, session, arrival)
 
@@ -124,6 +158,8 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._session = session
         self._arrival = arrival
+        self._caller = Caller(Door.SMTP, arrival.address, arrival.tls)
+        self._asking = False
         self._body: Body | None = None
         self._task: asyncio.Task[None] | None = None
         self._gone = self._ended = self._paused = self._client_reads_not = False
@@ -161,6 +197,8 @@ class Connection(asyncio.Protocol):
         self._gone = True
         if self._task is None:
             self._leave()
+        elif self._asking:
+            self._task.cancel()  # nobody waits for this login any more
 
     # --- What the worker calls ---
 
@@ -220,8 +258,12 @@ class Connection(asyncio.Protocol):
         """Do what takes time, then go on with the session, or leave if the client has gone meanwhile."""
         try:
             match request:
+                case Ask() if self._owner.desk:
+                    self._session.answered(await self._ask(self._owner.desk, request))
+                case CheckSender() if self._owner.desk:
+                    self._session.sender_checked(await self._owner.desk.check_sender(request))
                 case FindRecipients():
-                    self._session.recipients_found(await self._owner.intake.find(request.addresses, request.size))
+                    self._session.recipients_found(await self._owner.intake.find(request))
                 case Write():
                     self._session.written(await asyncio.to_thread(self._write, request.content))
                 case Deliver():
@@ -254,6 +296,15 @@ class Connection(asyncio.Protocol):
         """Octets of the message that are in the spool."""
         return self._body.wire_octets if self._body else 0
 
+    async def _ask(self, desk: Desk, request: Ask) -> object:
+        self._asking = True
+        try:
+            return await desk.ask(request.question, self._caller)
+        except asyncio.CancelledError:
+            return replies.LOGIN_FAILED  # which nobody hears
+        finally:
+            self._asking = False
+
     async def _deliver(self, request: Deliver[Accepted]) -> list[Reply]:
         with self._body or Body() as body:
             self._body = None
@@ -279,6 +330,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport = transport
+        version = transport.get_extra_info("ssl_object").version() or ""
+        self._caller = replace(self._caller, tls=version)
         self._session.tls_started()
 
     def _regulate(self) -> None:

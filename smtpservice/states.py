@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from accounts.sasl import Exchange
 from smtpservice.commands import Mail
 from smtpservice.data import DataReader
 from smtpservice.replies import Reply
@@ -21,6 +22,14 @@ class Ready:
 
     client: str
     extended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiating:
+    """Within AUTH: lines are responses, not commands (RFC 4954, 4). It ends where it began."""
+
+    ready: Ready
+    exchange: Exchange
 
 
 @dataclass(slots=True)
@@ -44,9 +53,29 @@ class Receiving(Generic[R]):
     failure: Reply | None = None
 
 
+@dataclass(slots=True)
+class Chunks(Generic[R]):
+    """From the first BDAT to the last (RFC 3030, 2); `left` octets of the last one that was announced are to come."""
+
+    transaction: Open[R]
+    left: int = 0
+    last: bool = False
+    octets: int = 0
+    failure: Reply | None = None
+
+
+@dataclass(slots=True)
+class Skipping(Generic[R]):
+    """The octets of a BDAT that is refused are read and thrown away, then it is answered."""
+
+    back: "State[R]"
+    left: int
+    reply: Reply
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The last reply is on its way."""
 
 
-State = Start | Ready | Open[R] | Receiving[R] | Closed
+State = Start | Ready | Negotiating | Open[R] | Receiving[R] | Chunks[R] | Skipping[R] | Closed

@@ -17,15 +17,21 @@ from accounts.lookup import FoundMailbox, find_local_domains
 from accounts.routing import DeadEnd, Forward, Route, find_routes
 from mailstore.delivery import Body, Envelope, Outcome, deliver
 from smtpservice import queue
+from smtpservice.commands import Mail
 from smtpservice.srs import Srs
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A RCPT that was accepted: its address, and whom it leads to."""
+    """A RCPT that was accepted: its address, and whom it leads to; NOTIFY and ORCPT as in commands.Address."""
 
     address: str
     route: Route
+    notify: str = ""
+    original: str = ""
+
+
+_SAYS_NOTHING = Mail("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +41,16 @@ class Parcel:
     body: Body
     envelope: Envelope
     identity: str
+    mail: Mail = _SAYS_NOTHING
+    #: It is of one of ours, and is signed where its domain has keys.
+    submitted: bool = False
 
 
 def store(*, parcel: Parcel, recipients: Sequence[Accepted], all_or_none: bool) -> list[Outcome]:
     """Store and queue a message; answers what became of it for each recipient.
 
-    Raises django.db.DatabaseError, and then
-    nothing is stored. With `all_or_none` nothing is stored where one of the mailboxes that were named cannot have it.
+    Raises django.db.DatabaseError, and then nothing is stored. With `all_or_none` nothing is stored where one of the
+    mailboxes that were named cannot have it.
     """
     mailboxes = {mailbox.id: mailbox for each in recipients for mailbox in each.route.mailboxes}
     named = {each.route.mailboxes[0].id for each in recipients if each.route.direct}
@@ -85,21 +94,21 @@ def today() -> int:
 
 def _queue(parcel: Parcel, recipients: Sequence[Accepted], later: set[FoundMailbox]) -> None:
     """Queue the message for all ends that are elsewhere, and for mailboxes that could not have it just now."""
-    ends: dict[str, Forward] = {}
+    ends: dict[str, tuple[Forward, Accepted]] = {}
     for each in recipients:
         if not each.route.direct:
             for mailbox in each.route.mailboxes:
                 if mailbox in later:
-                    ends.setdefault(mailbox.address, Forward(mailbox.address, ""))
+                    ends.setdefault(mailbox.address, (Forward(mailbox.address, ""), each))
         for forward in each.route.forwards:
-            ends.setdefault(forward.address.lower(), forward)
+            ends.setdefault(forward.address.lower(), (forward, each))
     by_sender: dict[str, list[queue.Recipient]] = {}
     ours = _is_ours(parcel.envelope.sender) if ends else True
-    for forward in ends.values():
+    for forward, each in ends.values():
         sender = parcel.envelope.sender
         if forward.domain and not ours:
             sender = make_srs().rewrite(sender, domain=forward.domain, day=today())
-        by_sender.setdefault(sender, []).append(queue.Recipient(forward.address))
+        by_sender.setdefault(sender, []).append(queue.Recipient(forward.address, each.notify, each.original))
     for number, (sender, queued) in enumerate(by_sender.items()):
         queue.enqueue(
             sender=sender,
@@ -107,6 +116,10 @@ def _queue(parcel: Parcel, recipients: Sequence[Accepted], later: set[FoundMailb
             body=parcel.body,
             top=b"Received: " + parcel.envelope.received + b"\r\n",
             identity="" if number else parcel.identity,
+            envelope_id=parcel.mail.envelope_id,
+            returned=parcel.mail.returned,
+            smtputf8=parcel.mail.smtputf8,
+            signed=parcel.submitted,
         )
 
 

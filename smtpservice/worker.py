@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.conf import settings
 
 from accounts import activity
+from accounts.door import Door
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
@@ -14,6 +15,7 @@ from smtpservice.intake import LocalIntake
 from smtpservice.relay.configured import make_relay
 from smtpservice.requests import Service
 from smtpservice.server import Connections
+from smtpservice.submission import Desk
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ class SmtpWorker(ServerWorker):
 
     async def begin(self) -> None:
         self._bridge = Bridge(threads=DATABASE_THREADS)
+        submits = any(bind.role == Service.SUBMISSION.value for bind in self.app.binds)
+        self._door = Door(self._bridge) if submits else None
         self._connections = Connections(
             LocalIntake(self._bridge, hostname=settings.MAIL_HOSTNAME),
             hostname=settings.MAIL_HOSTNAME,
@@ -43,12 +47,15 @@ class SmtpWorker(ServerWorker):
             idle_seconds=settings.SMTP_IDLE_SECONDS,
             message_seconds=settings.SMTP_MESSAGE_SECONDS,
             tls=self.tls,
+            desk=Desk(self._bridge, self._door) if self._door else None,
         )
         self._relay_bridge = Bridge(threads=RELAY_THREADS)
         self._relay = make_relay(self._relay_bridge)
         if self.relays:
             self._relay.start()
-        self._flushing = asyncio.create_task(self._flush_for_ever())
+        self._chores = [asyncio.create_task(self._flush_for_ever())]
+        if self._door:
+            self._chores.append(asyncio.create_task(self._door.chores()))
 
     def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
         return self._connections.connected(Service(bind.role), arrival)
@@ -60,7 +67,10 @@ class SmtpWorker(ServerWorker):
         await self._connections.end()
         await self._relay.stop()
         await self._relay_bridge.close()
-        self._flushing.cancel()
+        for chore in self._chores:
+            chore.cancel()
+        if self._door:
+            await self._door.close()
         await self._flush()
         await self._bridge.close()
 

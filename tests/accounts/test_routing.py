@@ -7,7 +7,7 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from accounts.models import Alias, Domain, Mailbox
-from accounts.routing import MAX_LEVELS, DeadEnd, Forward, Route, find_routes
+from accounts.routing import MAX_LEVELS, DeadEnd, Forward, Route, find_routes, may_send_from
 from accounts.services import create_account, create_alias, create_domain, create_mailbox, save_alias, set_forwarding
 
 pytestmark = pytest.mark.django_db
@@ -188,3 +188,37 @@ def test_each_level_is_a_few_statements_however_many_are_asked_for() -> None:
         found = find_routes(wanted)
     assert [type(route) for route in found] == [Route] * 60
     assert len(queries) <= 4 + 2 + 1
+
+
+# --- Who may send from an address -----------------------------------------------------------------------------------
+
+
+def may_send(name: str) -> list[str]:
+    """Those of some addresses that a user may send from."""
+    addresses = [
+        *("anna@maison.mrs", "Anna+X@Maison.mrs", "bert@maison.mrs", "info@maison.mrs", "quiet@maison.mrs"),
+        *("shop-a@maison.mrs", "any@maison.mrs", "boss@maison.mrs", "x@elsewhere.org", "nobody@villa.mrs", "", "anna"),
+    ]
+    user = Mailbox.objects.get(address=f"{name}@maison.mrs").user_id
+    return [address for address, may in zip(addresses, may_send_from(user, addresses), strict=True) if may]
+
+
+def test_a_user_sends_from_mailboxes_details_and_aliases_of_theirs() -> None:
+    create_domain(name="villa.mrs")
+    create_account(username="boss", password="x")
+    set_forwarding(mailbox=mailbox("boss"), forward_to="anna@maison.mrs", keep_copy=False)
+    alias("info@maison.mrs", "group@maison.mrs", "x@elsewhere.org")
+    alias("group@maison.mrs", "anna@maison.mrs", "bert@maison.mrs")
+    alias("quiet@maison.mrs", "anna@maison.mrs", may_send=False)
+    alias("shop-*@maison.mrs", "anna+*@maison.mrs")
+    alias("*@maison.mrs", "bert@maison.mrs")
+    assert may_send("anna") == ["anna@maison.mrs", "Anna+X@Maison.mrs", "info@maison.mrs", "shop-a@maison.mrs"]
+    assert may_send("bert") == ["bert@maison.mrs", "info@maison.mrs", "any@maison.mrs"]
+    # What a mailbox forwards makes nobody its sender, and its owner stays it.
+    assert may_send("boss") == ["boss@maison.mrs"]
+    mailbox("boss").delegates.add(mailbox("anna").user)
+    assert "boss@maison.mrs" in may_send("anna")
+    Alias.objects.filter(local_part="group").update(may_send=False)
+    assert "info@maison.mrs" not in may_send("anna")
+    Mailbox.objects.filter(address="anna@maison.mrs").update(is_active=False)
+    assert may_send("anna") == ["boss@maison.mrs"]

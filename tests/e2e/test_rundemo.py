@@ -17,7 +17,7 @@ import pytest
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.running import Platform, Server, free_port, greets
 
-PORTS = ("web", "pop3", "pop3s", "smtp", "lmtp")
+PORTS = ("web", "pop3", "pop3s", "smtp", "lmtp", "submission")
 #: What issue 2 allows a clean clone; the test begins with .venv in place.
 START_SECONDS = 60
 
@@ -86,7 +86,7 @@ def _paste(command: str, folder: Path) -> str:
     return run.stdout
 
 
-def test_it_answers_on_its_five_ports(demo: Server) -> None:
+def test_it_answers_on_its_six_ports(demo: Server) -> None:
     with urllib.request.urlopen(f"http://127.0.0.1:{demo.ports['web']}/", timeout=30) as page:
         assert page.status == 200
         assert b"username" in page.read()
@@ -94,6 +94,7 @@ def test_it_answers_on_its_five_ports(demo: Server) -> None:
     assert greets(demo.ports["pop3s"], b"+OK", tls=True)
     assert greets(demo.ports["smtp"], b"220")
     assert greets(demo.ports["lmtp"], b"220")
+    assert greets(demo.ports["submission"], b"220")
 
 
 def test_the_screen_shows_the_mailboxes_of_the_founding_story(demo: Server) -> None:

@@ -3,9 +3,17 @@
 from collections.abc import Iterator
 
 import pytest
+from pytest_django import Settings
 
 from mailstore.delivery import Body
 from smtpservice import server
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Settings) -> None:
+    """Passwords are not the matter here: what their hashes cost is accounts'."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.SCRAM_MECHANISMS = []
 
 
 @pytest.fixture(autouse=True)

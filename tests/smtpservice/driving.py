@@ -1,12 +1,13 @@
 """A session that is talked to without a socket: its requests are carried out on plain lists."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from smtpservice import replies
 from smtpservice.commands import Address
 from smtpservice.protocol import Session
 from smtpservice.replies import Reply
-from smtpservice.requests import Close, Deliver, Discard, FindRecipients, Service, StartTls, Write
+from smtpservice.requests import Ask, CheckSender, Close, Deliver, Discard, FindRecipients, Service, StartTls, Write
 
 HOST = "mail.maison.mrs"
 MAX_OCTETS = 10_000
@@ -17,9 +18,19 @@ class Talk:
     """A client's side: `say` octets, get reply lines. Recipients with a local part of `known` exist."""
 
     def __init__(
-        self, service: Service = Service.SMTP, *, tls_offered: bool = False, greeted: bool = True, known: str = ""
+        self,
+        service: Service = Service.SMTP,
+        *,
+        tls_offered: bool = False,
+        greeted: bool = True,
+        known: str = "",
+        **options: Any,
     ) -> None:
-        self.session = Session[str](service, hostname=HOST, max_octets=MAX_OCTETS, tls_offered=tls_offered)
+        self.session = Session[str](service, hostname=HOST, max_octets=MAX_OCTETS, tls_offered=tls_offered, **options)
+        self.questions: list[Any] = []
+        #: What the door answers, one after the other.
+        self.answers: list[Any] = []
+        self.sender_refusal: Reply | None = None
         self.known = known.split() or ["jules", "alfred", "charles"]
         self.delivered: list[tuple[Deliver[str], bytes]] = []
         self.lookups: list[list[str]] = []
@@ -30,7 +41,7 @@ class Talk:
         self._content = b""
         self.greeting = self.take()
         if greeted:
-            self.say(b"EHLO me\r\n" if service is Service.SMTP else b"LHLO me\r\n")
+            self.say(b"EHLO me\r\n" if service is not Service.LMTP else b"LHLO me\r\n")
 
     def all_stored(self, recipients: Sequence[str]) -> list[Reply]:
         return [replies.stored("1")] * (len(recipients) if self._service is Service.LMTP else 1)
@@ -46,7 +57,7 @@ class Talk:
     def codes(self, *chunks: bytes) -> list[str]:
         """Of each reply line the code and, where there is one, the enhanced status code."""
         words = (line.replace("-", " ", 1).split(" ") for line in self.say(*chunks))
-        return [" ".join(word for word in found[:2] if word[0].isdigit()) for found in words]
+        return [" ".join(word for word in found[:2] if word[:1].isdigit()) for found in words]
 
     def take(self) -> list[str]:
         output = self.session.take_output()
@@ -57,6 +68,11 @@ class Talk:
 
     def _carry_out(self, request: object) -> None:
         match request:
+            case Ask():
+                self.questions.append(request.question)
+                self.session.answered(self.answers.pop(0))
+            case CheckSender():
+                self.session.sender_checked(self.sender_refusal)
             case FindRecipients():
                 self.lookups.append([str(address) for address in request.addresses])
                 self.session.recipients_found([self._found(address) for address in request.addresses])
@@ -79,5 +95,5 @@ class Talk:
 
     def _found(self, address: Address) -> str | Reply:
         if address.domain not in {"maison.mrs", ""}:
-            return replies.RELAYING_DENIED
+            return str(address) if self.session.submitter else replies.RELAYING_DENIED
         return str(address) if address.local_part in self.known else replies.UNKNOWN_RECIPIENT

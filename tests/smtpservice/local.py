@@ -1,7 +1,7 @@
 """The intake on the test's database, and what it has stored."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from accounts.models import Domain, Mailbox
 from accounts.services import create_account, create_domain
@@ -12,7 +12,7 @@ from smtpservice import commands
 from smtpservice.commands import Mail, RefusedError
 from smtpservice.intake import LocalIntake
 from smtpservice.replies import Reply
-from smtpservice.requests import Deliver, Service
+from smtpservice.requests import Deliver, FindRecipients, Service
 from smtpservice.storing import Accepted
 from tests.mailstore.mailboxes import body_of
 from tests.smtpservice.serving import HOST, run
@@ -42,7 +42,9 @@ def with_intake(use: Callable[[LocalIntake], Awaitable[T]]) -> T:
     return run(main())
 
 
-async def ask(intake: LocalIntake, paths: Sequence[str], *, size: int = 0) -> list[Accepted | Reply]:
+async def ask(
+    intake: LocalIntake, paths: Sequence[str], *, size: int = 0, submitter: object = None
+) -> list[Accepted | Reply]:
     """What RCPT TO is answered for each of these paths, all in one group."""
     asked: list[commands.Address | Reply] = []
     for path in paths:
@@ -50,7 +52,9 @@ async def ask(intake: LocalIntake, paths: Sequence[str], *, size: int = 0) -> li
             asked.append(commands.recipient(f"TO:{path}"))
         except RefusedError as error:
             asked.append(error.reply)
-    found = iter(await intake.find([item for item in asked if not isinstance(item, Reply)], size))
+    found = iter(
+        await intake.find(FindRecipients([item for item in asked if not isinstance(item, Reply)], size, submitter))
+    )
     return [item if isinstance(item, Reply) else next(found) for item in asked]
 
 
@@ -62,12 +66,14 @@ async def send(
     service: Service = Service.SMTP,
     sender: str = "a@example.org",
     size: int = 0,
+    submitter: object = None,
     client_address: str = "192.0.2.1",
+    **mail: Any,
 ) -> list[Reply]:
     """Deliver a message to recipients that were found."""
     found = [recipient for recipient in recipients if not isinstance(recipient, Reply)]
     assert len(found) == len(recipients)
-    request = Deliver("laptop.example", "ESMTPS", Mail(sender, size), found)
+    request = Deliver("laptop.example", "ESMTPS", Mail(sender, size, **mail), found, submitter)
     with body_of(message) as body:
         return await intake.deliver(request, body, service=service, client_address=client_address)
 

@@ -6,7 +6,7 @@ import functools
 import itertools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Self, TypeVar
 
 import uvloop
@@ -20,7 +20,7 @@ from mailstore.wire import unstuff
 from smtpservice import replies
 from smtpservice.commands import Address
 from smtpservice.replies import Reply
-from smtpservice.requests import Deliver, Service
+from smtpservice.requests import Deliver, FindRecipients, Service
 from smtpservice.server import Connection, Connections
 from smtpservice.storing import Accepted
 
@@ -53,9 +53,9 @@ class MemoryIntake:
     def contents(self) -> list[bytes]:
         return [content for _, content, _ in self.messages]
 
-    async def find(self, addresses: Sequence[Address], size: int) -> list[Accepted | Reply]:
+    async def find(self, request: FindRecipients) -> list[Accepted | Reply]:
         await self.found.wait()
-        return [self._mailbox(address) for address in addresses]
+        return [self._mailbox(address) for address in request.addresses]
 
     async def deliver(
         self, request: Deliver[Accepted], body: Body, *, service: Service, client_address: str
@@ -170,7 +170,7 @@ async def serving(service: Service = Service.SMTP, **options: Any) -> AsyncItera
     }
     intake = MemoryIntake()
     connections = Connections(intake, **limits | options)
-    gate = Gate(proxies=Networks([]), plaintext=Networks([]), tls=connections.tls)
+    gate = Gate(proxies=Networks([]), plaintext=Networks(["127.0.0.0/8"]), tls=connections.tls)
     server = await asyncio.get_running_loop().create_server(
         lambda: gate.entry(functools.partial(connections.connected, service), tls=False), "127.0.0.1", 0
     )

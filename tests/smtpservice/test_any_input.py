@@ -34,7 +34,8 @@ COMMANDS = [
         b"VRFY jules",
         b"AUTH PLAIN",
         b"STARTTLS",
-        b"BDAT 5 LAST",
+        b"BDAT 0",
+        b"BDAT 0 LAST",
         b"",
         b" ",
         b".",
@@ -62,7 +63,17 @@ TRANSACTIONS = st.builds(
     st.lists(st.sampled_from(GROUP), max_size=5),
     CONTENT.map(b"".join),
 )
-INPUT = st.lists(LINES | TRANSACTIONS | st.sampled_from([b"QUIT\r\n", b"GET / HTTP/1.1\r\n"]), max_size=12)
+CHUNKED = st.builds(
+    lambda chunks: (
+        b"EHLO me\r\nMAIL FROM:<a@b.c>\r\n"
+        + RECIPIENT
+        + b"\r\n"
+        + b"".join(b"BDAT %d\r\n%s" % (len(chunk), chunk) for chunk in chunks)
+        + b"BDAT 0 LAST\r\n"
+    ),
+    st.lists(CONTENT.map(b"".join), max_size=4),
+)
+INPUT = st.lists(LINES | TRANSACTIONS | CHUNKED | st.sampled_from([b"QUIT\r\n", b"GET / HTTP/1.1\r\n"]), max_size=12)
 
 
 class SlowTalk(Talk):

@@ -47,7 +47,7 @@ def test_rfc_5321_4_1_1_3_recipients(argument: str, address: Address) -> None:
         ("TO:<jules@maison.mrs", replies.BAD_PATH),
         ('TO:<"jules@maison.mrs>', replies.BAD_PATH),
         ("TO:<jules@maison.mrs><x@y.z>", replies.BAD_PARAMETER),
-        ("TO:<jules@maison.mrs> NOTIFY=NEVER", replies.UNKNOWN_PARAMETER),
+        ("TO:<jules@maison.mrs> SIZE=5", replies.UNKNOWN_PARAMETER),
         ("TO:<julés@maison.mrs>", replies.NOT_ASCII),
         (f"TO:<{'a' * 250}@maison.mrs>", replies.PATH_TOO_LONG),
     ],
@@ -84,7 +84,7 @@ def test_rfc_5321_4_1_1_2_senders(argument: str, expected: Mail) -> None:
         ("FROM:<> SIZE=123456789012345678901", replies.BAD_PARAMETER),
         ("FROM:<> SIZE=5 SIZE=5", replies.BAD_PARAMETER),
         ("FROM:<> BODY=BINARYMIME", replies.BAD_PARAMETER),
-        ("FROM:<> SMTPUTF8", replies.UNKNOWN_PARAMETER),
+        ("FROM:<> SMTPUTF8=1", replies.BAD_PARAMETER),
         ("FROM:<> AUTH=<>", replies.UNKNOWN_PARAMETER),
         ("FROM:<julés@maison.mrs>", replies.NOT_ASCII),
     ],
@@ -93,6 +93,74 @@ def test_senders_that_are_none(argument: str, reply: Reply) -> None:
     with pytest.raises(RefusedError) as caught:
         mail(argument)
     assert caught.value.reply is reply
+
+
+def test_rfc_6531_3_4_addresses_in_utf_8_are_for_those_who_asked_for_them() -> None:
+    assert mail("FROM:<julés@maison.mrs> SMTPUTF8") == Mail("julés@maison.mrs", 0, smtputf8=True)
+    assert mail("FROM:<> smtputf8").smtputf8
+    assert commands.recipient("TO:<julés@maison.mrs>", utf8=True) == Address("julés", "maison.mrs")
+    for path in ("<jul\udce9s@maison.mrs>", "<jul\u0085s@maison.mrs>", "<jul\u2028s@maison.mrs>"):
+        with pytest.raises(RefusedError) as caught:
+            commands.recipient(f"TO:{path}", utf8=True)
+        assert caught.value.reply is replies.BAD_PATH
+    with pytest.raises(RefusedError) as caught:
+        commands.recipient(f"TO:<{'é' * 125}@maison.mrs>", utf8=True)  # 250 octets
+    assert caught.value.reply is replies.PATH_TOO_LONG
+
+
+def test_rfc_3461_4_what_a_sender_wants_to_be_told() -> None:
+    read = mail("FROM:<a@b.c> RET=hdrs ENVID=QQ+2B314159")
+    assert (read.returned, read.envelope_id) == ("HDRS", "QQ+2B314159")
+    address = commands.recipient("TO:<jules@maison.mrs> notify=success,failure ORCPT=rfc822;Jules+2Bx@maison.mrs")
+    assert (address.notify, address.original) == ("SUCCESS,FAILURE", "rfc822;Jules+2Bx@maison.mrs")
+    assert commands.recipient("TO:<jules@maison.mrs> NOTIFY=NEVER").notify == "NEVER"
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    ["NOTIFY=NEVER,FAILURE", "NOTIFY=DELAY,DELAY", "NOTIFY=X", "ORCPT=jules", "ORCPT=rfc822;a=b", "ORCPT=rfc822;a+2b"],
+)
+def test_rfc_3461_4_what_cannot_be_wanted_of_a_recipient(parameter: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        commands.recipient(f"TO:<jules@maison.mrs> {parameter}")
+    assert caught.value.reply is replies.BAD_PARAMETER
+
+
+@pytest.mark.parametrize("parameter", ["RET=ALL", "ENVID=a=b", f"ENVID={'x' * 101}"])
+def test_rfc_3461_4_what_cannot_be_wanted_of_a_message(parameter: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        mail(f"FROM:<> {parameter}")
+    assert caught.value.reply is replies.BAD_PARAMETER
+
+
+def test_rfc_4954_5_nobodys_word_for_another_is_taken() -> None:
+    read = commands.mail("FROM:<a@b.c> AUTH=x@y.z", extended=True, max_octets=9, authenticates=True)
+    assert read == Mail("a@b.c", 0)
+
+
+@pytest.mark.parametrize(("argument", "expected"), [("5", (5, False)), ("0 LAST", (0, True)), ("7 last", (7, True))])
+def test_rfc_3030_2_chunks(argument: str, expected: tuple[int, bool]) -> None:
+    assert commands.chunk(argument) == expected
+
+
+@pytest.mark.parametrize("argument", ["", "x", "-1", "5 FIRST", "5LAST", "123456789012345678901"])
+def test_rfc_3030_2_chunks_that_are_none(argument: str) -> None:
+    with pytest.raises(RefusedError):
+        commands.chunk(argument)
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        (Address("jules", "x.org"), "jules@x.org"),
+        (Address("a b", "x.org"), '"a b"@x.org'),
+        (Address('a"\\', "x.org"), '"a\\"\\\\"@x.org'),
+        (Address("a..b", "x.org"), '"a..b"@x.org'),
+        (Address("julés", "x.org"), "julés@x.org"),
+    ],
+)
+def test_rfc_5321_4_1_2_an_address_is_written_with_the_quotes_that_it_needs(address: Address, path: str) -> None:
+    assert address.path == path
 
 
 def test_rfc_5321_2_2_1_parameters_belong_to_ehlo() -> None:

@@ -41,7 +41,7 @@ def test_rfc_5321_3_3_a_message() -> None:
 
 def test_rfc_5321_4_1_1_1_ehlo_says_what_is_true_and_no_more() -> None:
     talk = Talk(greeted=False)
-    offered = [f"SIZE {MAX_OCTETS}", "8BITMIME", "ENHANCEDSTATUSCODES"]
+    offered = [f"SIZE {MAX_OCTETS}", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES"]
     assert [line[4:] for line in talk.say(b"EHLO me\r\n")] == [HOST, "PIPELINING", *offered]
     assert talk.say(b"HELO me\r\n") == [f"250 {HOST}"]
 
@@ -88,7 +88,7 @@ def test_rfc_5321_4_1_4_order_of_commands(said: bytes, command: bytes, reply: Re
         (b"NOOP", "250 2.0.0"),
         (b"noop anything at all", "250 2.0.0"),
         (b"HELP", "214 2.0.0"),
-        (b"BDAT 5 LAST", "500 5.5.1"),
+        (b"BDAT 0 LAST", "503 5.5.1"),
         (b"AUTH PLAIN", "500 5.5.1"),
         (b"LHLO me", "500 5.5.1"),
         (b"", "500 5.5.1"),

@@ -90,12 +90,13 @@ def test_while_a_request_is_out_nothing_else_is_asked_for(said: bytes) -> None:
     assert ran.asks is None
 
 
+_ANSWERS = ("answered", "sender_checked", "recipients_found", "written", "delivered", "tls_started")
 KINDS = [kind for kind in vars(requests).values() if inspect.isclass(kind) and kind.__module__ == requests.__name__]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind is not Service], ids=lambda kind: kind.__name__)
 def test_each_says_by_which_method_of_the_session_it_is_answered(kind: type) -> None:
     said = inspect.getdoc(kind) or ""
-    answers = {name for name in ("recipients_found", "written", "delivered", "tls_started") if f"`{name}`" in said}
+    answers = {name for name in _ANSWERS if f"`{name}`" in said}
     assert len(answers) == (0 if kind is Close else 1)
     assert all(callable(getattr(Session, name)) for name in answers)

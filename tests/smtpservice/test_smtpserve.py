@@ -29,6 +29,7 @@ def test_with_nothing_said_it_serves_the_ports_of_both_protocols(started: list[S
     ("options", "binds"),
     [
         (["--smtp-bind=:2525"], [Bind("smtp", "0.0.0.0", 2525)]),
+        (["--submission-bind=127.0.0.1:1587"], [Bind("submission", "127.0.0.1", 1587)]),
         (["--lmtp-bind=[::1]:2424"], [Bind("lmtp", "::1", 2424)]),
         (
             ["--lmtp-bind=127.0.0.1:24", "--smtp-bind=127.0.0.1:25", "--smtp-bind=[::1]:25"],
@@ -44,16 +45,29 @@ def test_it_serves_what_was_said_and_nothing_else(
     assert started[0].workers == 3
 
 
-def test_a_certificate_makes_starttls(started: list[ServerApplication], tmp_path: Path) -> None:
+def test_a_certificate_makes_starttls_and_submission(started: list[ServerApplication], tmp_path: Path) -> None:
     certificate = trustme.CA().issue_cert("localhost")
     certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "both.pem"))
     call_command("smtpserve", "--certfile", str(tmp_path / "both.pem"), skip_checks=True)
     assert started[0].tls is not None
+    assert started[0].binds == (
+        Bind("smtp", "0.0.0.0", 25),
+        Bind("lmtp", "127.0.0.1", 24),
+        Bind("submission", "0.0.0.0", 587),
+        Bind("submission", "0.0.0.0", 465, tls=True),
+    )
+    with pytest.raises(CommandError, match="port 587 is served with TLS and without"):
+        call_command(
+            *("smtpserve", "--certfile", str(tmp_path / "both.pem")),
+            *("--submission-bind=:587", "--submission-tls-bind=:587"),
+            skip_checks=True,
+        )
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        (["--submission-tls-bind=:465"], "--submission-tls-bind needs --certfile"),
         (["--smtp-bind=25"], "'25' is not HOST:PORT"),
         (["--smtp-bind=::1:25"], "an IPv6 address is written"),
         (["--smtp-bind=localhost:smtp"], "not HOST:PORT"),

@@ -31,7 +31,9 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def made_ready(kind: type[SmtpWorker]) -> SmtpWorker:
     """A worker that has not begun."""
-    made = kind(1, os.getpid(), [], SimpleNamespace(tls=None), 30, Config(), logging.getLogger("gunicorn"))
+    binds = [Bind(service.value, "127.0.0.1", 0) for service in Service]
+    application = SimpleNamespace(tls=None, binds=binds)
+    made = kind(1, os.getpid(), [], application, 30, Config(), logging.getLogger("gunicorn"))
     made.tmp.close()
     return made
 

@@ -25,7 +25,7 @@ from mailplatform.certificate import kept_certificate
 
 HOST = "127.0.0.1"
 #: What is served -> its port. The option is called after it, and the Procfile's variable: --web-port, WEB_PORT.
-PORTS = {"web": 8000, "pop3": 1110, "pop3s": 1995, "smtp": 1025, "lmtp": 1024}
+PORTS = {"web": 8000, "pop3": 1110, "pop3s": 1995, "smtp": 1025, "lmtp": 1024, "submission": 1587}
 #: Seconds the servers may take until they answer, and until they have ended.
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -137,6 +137,7 @@ def _screen(ports: dict[str, int], passwords: dict[str, str], certfile: Path) ->
         f"  Admin   http://{HOST}:{ports['web']}/admin/   login {admin.name}, password {admin.password or '(changed)'}",
         f"  POP3    {HOST}:{ports['pop3']} (STLS), localhost:{ports['pop3s']} (TLS; certificate {certfile})",
         f"  SMTP    {HOST}:{ports['smtp']}          LMTP    {HOST}:{ports['lmtp']}",
+        f"  Submission   {HOST}:{ports['submission']} (STARTTLS; login as for POP3)",
         "",
         "  Mailbox, which is the login   Password",
         *(f"  {login:<28}  {shown}" for login, shown in logins),

@@ -1,4 +1,4 @@
-"""`smtpserve`: take mail in over SMTP and LMTP, and send what is queued, until a signal ends it."""
+"""`smtpserve`: take mail in over SMTP, LMTP and submission, and send what is queued, until a signal ends it."""
 
 from typing import Any
 
@@ -9,20 +9,30 @@ from mailplatform.processes import Bind, ServerApplication
 from smtpservice.requests import Service
 from smtpservice.worker import IntakeWorker, SmtpWorker
 
-DEFAULT_BINDS = {Service.SMTP: "0.0.0.0:25", Service.LMTP: "127.0.0.1:24"}
+#: Option, what is served there, whether it begins with the TLS handshake, and where it is by default.
+BINDS = (
+    ("smtp", Service.SMTP, False, "0.0.0.0:25"),
+    ("lmtp", Service.LMTP, False, "127.0.0.1:24"),
+    ("submission", Service.SUBMISSION, False, "0.0.0.0:587"),
+    ("submission-tls", Service.SUBMISSION, True, "0.0.0.0:465"),
+)
+#: What is served where nothing is said; with a certificate, submission too.
+PLAIN_DEFAULTS = ("smtp", "lmtp")
 
 
 class Command(BaseCommand):
-    help = "Serve SMTP and LMTP: mail for the mailboxes of this platform; and send the mail in the queue."
+    help = "Serve SMTP, LMTP and submission; and send the mail in the queue."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        for service in Service:
+        for name, _service, tls, default in BINDS:
+            needs = "" if name in PLAIN_DEFAULTS else ", with a certificate"
             parser.add_argument(
-                f"--{service.value}-bind",
+                f"--{name}-bind",
                 action="append",
                 default=[],
                 metavar="HOST:PORT",
-                help=f"where to serve {service.name}; may be repeated; with none of them: {DEFAULT_BINDS[service]}",
+                help=f"where to serve {name}{' (TLS from the first octet)' if tls else ''}; may be repeated;"
+                f" with no such option: {default}{needs}",
             )
         parser.add_argument(
             "--no-relay", action="store_true", help="send nothing: the queue is left to the workers of other hosts"
@@ -43,13 +53,23 @@ class Command(BaseCommand):
         ).run()
 
     def _binds(self, options: dict[str, Any]) -> list[Bind]:
-        given = {service: options[f"{service.value}_bind"] for service in Service}
+        given = {name: options[f"{name.replace('-', '_')}_bind"] for name, *_ in BINDS}
         if not any(given.values()):
-            given = {service: [text] for service, text in DEFAULT_BINDS.items()}
+            wanted = [row for row in BINDS if row[0] in PLAIN_DEFAULTS or options["certfile"]]
+            given = {name: [default] for name, _service, _tls, default in wanted}
+        if given.get("submission-tls") and not options["certfile"]:
+            raise CommandError("--submission-tls-bind needs --certfile")
         try:
-            binds = [Bind.parse(service.value, text) for service, texts in given.items() for text in texts]
+            binds = [
+                Bind.parse(service.value, text, tls=tls)
+                for name, service, tls, _default in BINDS
+                for text in given.get(name, [])
+            ]
         except ValueError as error:
             raise CommandError(str(error)) from error
+        # Sockets from systemd are known by their port alone (mailplatform.processes.match_binds).
+        if both := {bind.port for bind in binds if bind.tls} & {bind.port for bind in binds if not bind.tls} - {0}:
+            raise CommandError(f"port {min(both)} is served with TLS and without?")
         # RFC 2033, 5: LMTP is never served on port 25, where a client expects SMTP.
         if any(bind.role == Service.LMTP.value and bind.port == 25 for bind in binds):
             raise CommandError("--lmtp-bind: LMTP is not served on port 25 (RFC 2033, 5)")
