@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test lint format bench soak
+.PHONY: setup run test lint format bench soak conformance
 
 .venv/.run-stamp: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -31,6 +31,10 @@ lint: setup
 # Workers killed at random moments for some minutes, on both databases; see tests/e2e/soak_kill.py.
 soak: setup
 	$(BIN)/python -m tests.run -n0 -s tests/e2e/soak_kill.py $(ARGS)
+
+# docs/conformance.md: ours and Dovecot, held against the RFCs.
+conformance: setup
+	$(BIN)/python -m tests.conformance
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,5 +1,6 @@
-"""Reading the project's documents: tables, blocks, links, headings."""
+"""Reading the project's documents: tables, blocks, links, headings, and the names of tests that they give."""
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -77,3 +78,14 @@ def commands(text: str) -> Iterator[str]:
                 yield line[2:]
             elif block.language == "" and not line.startswith("#"):
                 yield line
+
+
+def names_in(path: Path) -> set[str]:
+    """The names under which a test file's tests are known: test, Class, Class::test."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            found |= {node.name} | {f"{node.name}::{each.name}" for each in node.body if hasattr(each, "name")}
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+    return found

@@ -13,6 +13,8 @@ from django.apps import apps
 from django.core.management import get_commands, load_command_class
 
 from tests import markdown
+from tests.conformance.__main__ import FILES
+from tests.conformance.__main__ import requirements as requirements_of
 from tests.markdown import ROOT, read
 
 APPS = ("mailplatform", "accounts", "mailstore", "smtpservice", "pop3service", "portal")
@@ -181,24 +183,13 @@ def test_images_are_small() -> None:
 # --- Tests ----------------------------------------------------------------------------------------------------
 
 
-def names_in(path: Path) -> set[str]:
-    """The names under which a test file's tests are known: test, Class, Class::test."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ClassDef):
-            found |= {node.name} | {f"{node.name}::{each.name}" for each in node.body if hasattr(each, "name")}
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            found.add(node.name)
-    return found
-
-
 @pytest.mark.parametrize("document", ["docs/rfc.md", "docs/design.md", "docs/performance.md"])
 def test_every_test_that_is_named_exists(document: str) -> None:
     named = [code for code in markdown.codes(read(document)) if re.match(r"(tests/)?\w+/test_\w+\.py", code)]
     for code in named:
         name, _, test = code.removeprefix("tests/").partition("::")
         assert (ROOT / "tests" / name).is_file(), code
-        assert not test or test in names_in(ROOT / "tests" / name), code
+        assert not test or test in markdown.names_in(ROOT / "tests" / name), code
     assert named or document != "docs/rfc.md"
 
 
@@ -211,6 +202,13 @@ def test_what_is_done_of_an_rfc_has_a_place_and_a_test() -> None:
             counted += done
             assert not done or (row[3] and markdown.codes(row[4])), row
     assert counted > 40
+
+
+def test_every_requirement_of_the_conformance_tests_is_shown_and_ours_are_met() -> None:
+    shown = [(row[0], row[1]) for _, rows in markdown.tables(read("docs/conformance.md")) for row in rows]
+    tested = [(each.section, each.text) for file in FILES for each in requirements_of(file)]
+    assert shown == tested
+    assert {row[2] for _, rows in markdown.tables(read("docs/conformance.md")) for row in rows} == {"yes"}
 
 
 # --- docs/design.md -------------------------------------------------------------------------------------------

@@ -24,10 +24,16 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     certfile, keyfile = directory / "cert.pem", directory / "key.pem"
     issued.cert_chain_pems[0].write_to_path(certfile)
     issued.private_key_pem.write_to_path(keyfile)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
+    authority.cert_pem.write_to_path(directory / "authority.pem")
+    client = ssl.create_default_context(cafile=str(directory / "authority.pem"))
     client.set_alpn_protocols(["imap", "pop3"])  # as a client would that is told neither
-    return Tls(Certificates([Files(certfile, keyfile)], ["pop3"]).context, client, certfile, keyfile)
+    return Tls(
+        Certificates([Files(certfile, keyfile)], ["pop3"]).context,
+        client,
+        certfile,
+        keyfile,
+        directory / "authority.pem",
+    )
 
 
 @pytest.fixture(scope="module")

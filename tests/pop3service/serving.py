@@ -44,6 +44,7 @@ class Tls:
     client: ssl.SSLContext
     certfile: Path
     keyfile: Path
+    authority: Path
 
 
 class LoopThread:
