@@ -1,12 +1,12 @@
 """The sharp edges of POP3: what servers got wrong, each with its number, shown from the database to the socket.
 
-Those that are about the connection or the lock, not about messages, are shown where those are tested, whose docstrings
-give the number. A test below holds that none is forgotten.
+Those that are about the connection or the lock, not about messages, are shown where those are tested: EDGES says where
+each is.
 """
 
 import re
+from base64 import b64encode
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,48 +14,119 @@ from accounts.lookup import FoundMailbox
 from mailstore.models import PIECE_OCTETS, Content, Message
 from mailstore.rows import live_messages
 from mailstore.shelf import purge, restore
+from tests import markdown
 from tests.mailstore.mailboxes import fill, make_mailbox
+from tests.markdown import ROOT
 from tests.messages import all_messages, canonical, retrieved
 from tests.pop3service.serving import Client, DatabaseServed, MemoryServed
 
 Serve = Callable[..., DatabaseServed]
 ServeMemory = Callable[..., MemoryServed]
 
+#: What went wrong elsewhere, and the tests that show it here: of this module, or of another one below tests/.
 EDGES = {
-    1: "a dot is the first octet of the message",
-    2: "a dot behind a bare LF or a bare CR",
-    3: "dots at the borders of pieces, in RETR and in TOP",
-    4: "STAT, LIST and RETR count the same octets, a line end as two",
-    5: "no line end at the end, or half of one",
-    6: "a header without an empty line",
-    7: "TOP counts lines of the body, and sends all where there are fewer",
-    8: "NUL octets",
-    9: "very long lines",
-    10: "octets above 127, in any charset or none",
-    11: "numbers do not move after DELE and RSET",
-    12: "message numbers that are none",
-    13: "a drop, a timer, a shutdown, an error: nothing is deleted",
-    14: "QUIT: no UPDATE before the login, no answer before the commit",
-    15: "commands that were sent before TLS was up",
-    16: "commands that were sent with PASS",
-    18: "lines of commands and of answers have their lengths",
-    19: "passwords with spaces, and in any language",
-    20: "unique-ids: unique, printable, never used again",
-    21: "the lock ends with the connection and with the worker, and holds no delivery up",
-    22: "timers, and clients that do not read",
-    23: "the terminator goes in one piece",
-    24: "messages are in the order of their arrival",
-    26: "commands in any case",
-    27: "the words of a shutdown are POP3's",
+    1: ("a dot is the first octet of the message", ["test_what_went_in_comes_out"]),
+    2: ("a dot behind a bare LF or a bare CR", ["test_what_went_in_comes_out"]),
+    3: (
+        "dots at the borders of pieces, in RETR and in TOP",
+        ["test_what_went_in_comes_out", "pop3service/test_transfer.py", "mailstore/test_wire.py"],
+    ),
+    4: (
+        "STAT, LIST and RETR count the same octets, a line end as two",
+        ["test_all_count_the_same_octets", "e2e/test_clients.py::test_every_byte_arrives"],
+    ),
+    5: ("no line end at the end, or half of one", ["test_what_went_in_comes_out"]),
+    6: ("a header without an empty line", ["test_what_went_in_comes_out", "TestTop"]),
+    7: ("TOP counts lines of the body, and sends all where there are fewer", ["TestTop"]),
+    8: ("NUL octets", ["test_what_went_in_comes_out"]),
+    9: ("very long lines", ["test_what_went_in_comes_out"]),
+    10: ("octets above 127, in any charset or none", ["test_what_went_in_comes_out"]),
+    11: ("numbers do not move after DELE and RSET", ["TestNumbers::test_they_do_not_move"]),
+    12: (
+        "message numbers that are none",
+        ["TestNumbers::test_what_is_no_number_of_a_message_is_refused"],
+    ),
+    13: (
+        "a drop, a timer, a shutdown, an error: nothing is deleted",
+        [
+            "pop3service/test_server_end.py::TestEnd::test_a_dropped_connection_deletes_nothing",
+            "pop3service/test_server_end.py::TestShutdown",
+            "pop3service/test_server_timers.py::TestTimers::test_an_idle_session_is_ended_in_silence_and_deletes_nothing",
+            "pop3service/test_access_outage.py::TestDatabaseAway",
+            "e2e/test_kill.py::test_at_any_moment_of_quit",
+            "e2e/test_shutdown.py::test_term_tells_every_session_so_and_nothing_is_deleted",
+        ],
+    ),
+    14: (
+        "QUIT: no UPDATE before the login, no answer before the commit",
+        [
+            "test_quit_before_the_login_is_no_update",
+            "pop3service/test_server_end.py::TestEnd::test_quit_is_answered_after_the_work",
+        ],
+    ),
+    15: ("commands that were sent before TLS was up", ["pop3service/test_server_tls.py::TestStls"]),
+    16: (
+        "commands that were sent with PASS or AUTH",
+        [
+            "pop3service/test_server.py::TestOrder::test_what_is_sent_behind_pass_waits_for_it",
+            "pop3service/test_logins.py::TestPipelining",
+        ],
+    ),
+    17: (
+        "AUTH: cancelled, empty, long, in pieces, junk, somebody else's name, and what works after a failure",
+        [
+            "TestAuth",
+            "pop3service/test_sasl.py::TestSection4",
+            "pop3service/test_access.py::TestLogin::test_and_no_other",
+        ],
+    ),
+    18: ("lines of commands and of answers have their lengths", ["TestLines"]),
+    19: (
+        "passwords with spaces, and in any language",
+        [
+            "pop3service/test_access.py::TestLogin::test_passwords_with_spaces_and_letters_of_any_language",
+            "pop3service/test_rfc1939.py::TestSection7OptionalCommands::test_a_password_may_hold_any_octets",
+        ],
+    ),
+    20: ("unique-ids: unique, printable, never used again", ["TestUniqueIds"]),
+    21: (
+        "the lock ends with the connection and with the worker, and holds no delivery up",
+        ["pop3service/test_access_locks.py::TestLock", "e2e/test_kill.py::test_the_only_worker"],
+    ),
+    22: (
+        "timers, and clients that do not read",
+        [
+            "pop3service/test_server_timers.py::TestTimers",
+            "pop3service/test_server.py::TestSlowReader",
+            "e2e/test_memory.py::test_clients_that_do_not_read_pin_no_memory",
+        ],
+    ),
+    23: ("the terminator goes in one piece", ["pop3service/test_transfer.py"]),
+    24: ("messages are in the order of their arrival", ["TestNumbers::test_they_follow_the_arrival"]),
+    25: (
+        "refusals and their times do not tell which names exist",
+        [
+            "pop3service/test_access.py::TestLogin::test_unknown_suspended_and_wrong_are_one_answer",
+            "pop3service/test_access.py::TestLogin::test_and_take_one_hash_each",
+            "pop3service/test_timing.py::test_200_tries_cannot_tell_an_unknown_name_from_a_wrong_password",
+        ],
+    ),
+    26: (
+        "commands in any case",
+        ["test_commands_in_any_case", "pop3service/test_access.py::TestLogin::test_the_names_of_a_mailbox"],
+    ),
+    27: ("the words of a shutdown are POP3's", ["pop3service/test_server_end.py::TestShutdown"]),
 }
 
 
-def test_none_is_forgotten() -> None:
-    named: set[int] = set()
-    for path in Path(__file__).parent.glob("test_*.py"):
-        for numbers in re.findall(r"[Ee]dges? ((?:\d+)(?:(?:, | and )\d+)*)", path.read_text(encoding="utf-8")):
-            named |= {int(number) for number in re.findall(r"\d+", numbers)}
-    assert named >= EDGES.keys()
+def test_each_has_its_tests() -> None:
+    assert list(EDGES) == list(range(1, 28))
+    for _, tests in EDGES.values():
+        for test in tests:
+            file, _, name = test.partition("::") if "/" in test else ("pop3service/test_edges.py", "", test)
+            path = ROOT / "tests" / file
+            assert path.is_file(), test
+            assert not name or name in markdown.names_in(path), test
 
 
 @pytest.fixture
@@ -98,7 +169,7 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("edge", HARD, ids=lambda edge: f"{edge}: {EDGES[edge]}")
+@pytest.mark.parametrize("edge", HARD, ids=lambda edge: f"{edge}: {EDGES[edge][0]}")
 def test_what_went_in_comes_out(fetch: Fetch, edge: int) -> None:
     """Edges 1, 2, 3, 5, 6, 8, 9 and 10."""
     with fetch(*HARD[edge]) as client:
@@ -281,7 +352,7 @@ class TestGarbage:
             assert re.match(rb"-ERR too (many|few) arguments: [A-Z]{4}", client.say(command))
             assert client.say("STAT") == b"+OK 1 8"
 
-    @pytest.mark.parametrize("command", ["APOP a b", "LAST", "UTF8", "XTND XMIT", "HELO", "EHLO a"])
+    @pytest.mark.parametrize("command", ["APOP a b", "LAST", "XTND XMIT", "HELO", "EHLO a"])
     def test_and_commands_that_this_server_has_not(self, serve: ServeMemory, command: str) -> None:
         with serve(b"a: b\n\n").connect() as client:
             client.log_in()
@@ -317,3 +388,34 @@ def test_quit_before_the_login_is_no_update(serve_mailboxes: Serve, jules: Found
         client.say("USER jules")
         assert client.say("QUIT").endswith(b"POP3 server signing off")
         assert client.closed()
+
+
+class TestAuth:
+    """Edge 17 (RFC 5034, 4), against passwords of the database."""
+
+    @staticmethod
+    def plain(password: str, authzid: str = "") -> bytes:
+        return b64encode(f"{authzid}\0jules@maison.mrs\0{password}".encode())
+
+    def test_what_clients_do_to_it(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            assert client.say("AUTH PLAIN") == b"+ "
+            assert client.say("*").startswith(b"-ERR")
+            assert client.say("AUTH PLAIN =").startswith(b"-ERR")
+            assert client.say("auth plain") == b"+ "
+            assert client.say("AA!A").startswith(b"-ERR")
+            assert client.say(b"AUTH PLAIN " + self.plain("x", "nobody@maison.mrs")).startswith(b"-ERR")
+            assert client.say("USER jules@maison.mrs").startswith(b"+OK")
+            assert client.say("PASS x").startswith(b"+OK")
+
+    def test_a_long_response_in_pieces(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            assert client.say("AUTH PLAIN") == b"+ "
+            response = self.plain("y" * 4000)
+            for start in range(0, len(response), 700):
+                client.send(response[start : start + 700])
+            assert client.say(b"").startswith(b"-ERR [AUTH]")
+            assert client.say(b"AUTH PLAIN " + self.plain("x", "jules@maison.mrs")).startswith(b"+OK")
+            assert client.say("STAT") == b"+OK 0 0"
