@@ -60,7 +60,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a connection that calls itself `id` would take: anything due but for `avoid`, or more for one `domain`.
+    """What a connection that calls itself `id` would take: anything due, or more for one `domain`.
 
     `limit`: connections that may work for one destination at once, of all workers. `together`: all domains are one
     destination, a smarthost.
@@ -69,7 +69,6 @@ class Wish:
     id: UUID
     now: datetime
     limit: int
-    avoid: frozenset[str] = frozenset()
     domain: str = ""
     together: bool = False
 
@@ -92,6 +91,17 @@ def claim(wish: Wish) -> Claim | None:
     return Claim(wish.id, domain, _messages(rows)) if rows else None
 
 
+def postpone(domain: str, reply: str, now: datetime) -> None:
+    """There is no connection to a domain ("": to a smarthost): all that is due for it has made its attempt with that.
+
+    Otherwise a long queue for a host that is down would be a connection attempt for each few of its messages.
+    """
+    due = _due(now).order_by()
+    if domain:
+        due = due.filter(domain=domain)
+    due.update(attempts=F("attempts") + 1, last_attempt_at=now, next_attempt_at=_next_attempt(now), last_reply=reply)
+
+
 def renew(ids: Collection[UUID], now: datetime) -> None:
     """The connections with these ids still work at what they claimed."""
     QueuedRecipient.objects.filter(claimed_by__in=ids).update(claimed_until=now + LEASE)
@@ -112,8 +122,8 @@ def _wanted(wish: Wish) -> QuerySet[QueuedRecipient]:
         counted = working.aggregate(connections=Count("claimed_by", distinct=True))
         return due if counted["connections"] < wish.limit else due.none()
     full = working.values("domain").annotate(connections=Count("claimed_by", distinct=True))
-    avoided = wish.avoid.union(full.filter(connections__gte=wish.limit).values_list("domain", flat=True))
-    return due.exclude(domain__in=avoided) if avoided else due
+    busy = list(full.filter(connections__gte=wish.limit).values_list("domain", flat=True))
+    return due.exclude(domain__in=busy) if busy else due
 
 
 def _locked(rows: QuerySet[QueuedRecipient]) -> QuerySet[QueuedRecipient]:
@@ -124,14 +134,19 @@ def _locked(rows: QuerySet[QueuedRecipient]) -> QuerySet[QueuedRecipient]:
 
 
 def _take(ids: Sequence[int], wish: Wish) -> None:
-    later = [When(attempts=made, then=Value(next_attempt(made + 1, wish.now))) for made in range(len(RETRY_AFTER) - 1)]
     QueuedRecipient.objects.filter(pk__in=ids).update(
         claimed_by=wish.id,
         claimed_until=wish.now + LEASE,
         attempts=F("attempts") + 1,
         last_attempt_at=wish.now,
-        next_attempt_at=Case(*later, default=Value(next_attempt(len(RETRY_AFTER), wish.now))),
+        next_attempt_at=_next_attempt(wish.now),
     )
+
+
+def _next_attempt(now: datetime) -> Case:
+    """When the attempt follows that begins now, by how many there were before it."""
+    later = [When(attempts=made, then=Value(next_attempt(made + 1, now))) for made in range(len(RETRY_AFTER) - 1)]
+    return Case(*later, default=Value(next_attempt(len(RETRY_AFTER), now)))
 
 
 def _messages(rows: Sequence[QueuedRecipient]) -> tuple[ClaimedMessage, ...]:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from mailplatform.bridge import Bridge
 from smtpservice.queue import read_piece
-from smtpservice.relay.claims import LEASE, Claim, ClaimedMessage, Wish, claim, renew
+from smtpservice.relay.claims import LEASE, Claim, ClaimedMessage, Wish, claim, postpone, renew
 from smtpservice.relay.destinations import Destination
 from smtpservice.relay.local import deliver_here
 from smtpservice.relay.outcomes import Outcome, PeerReply, Report, Result, record
@@ -29,8 +29,6 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 RENEW_SECONDS = 30.0
 RECORD_SECONDS = 1.0
-#: For how long a domain is left alone to which there was no connection.
-REST = timedelta(minutes=1)
 
 _OUR_ERROR = PeerReply(451, "4.3.0", "An error on our side; the log has it")
 
@@ -59,7 +57,6 @@ class Relay:
         self._clock, self._poll_seconds = clock, poll_seconds
         self._woken = asyncio.Event()
         self._connections: dict[UUID, asyncio.Task[None]] = {}
-        self._resting: dict[str, datetime] = {}
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -99,13 +96,10 @@ class Relay:
         """Claim what is due and have it sent. False where there is nothing, or no connection is free for it."""
         if self._stopping or len(self._connections) >= self._limits.connections:
             return False
-        now = self._clock()
-        self._resting = {domain: until for domain, until in self._resting.items() if until > now}
         wish = Wish(
             id=uuid4(),
-            now=now,
+            now=self._clock(),
             limit=self._limits.per_destination,
-            avoid=frozenset(self._resting),
             together=self._destination.together,
         )
         claimed = await self._bridge.run(claim, wish)
@@ -127,12 +121,12 @@ class Relay:
             if not left.messages:
                 return
             failure = await carry_out(left, book, self._destination, self._pieces)
+            if failure is not None and failure.code < 500:
+                domain = "" if self._destination.together else claimed.domain
+                await self._bridge.run(postpone, domain, str(failure), self._clock())
         except Exception:
             logger.exception("an error while sending to %s", claimed.domain)
-            failure = _OUR_ERROR
-            await book.give_up(failure)
-        if failure is not None:
-            self._resting[claimed.domain] = self._clock() + REST
+            await book.give_up(_OUR_ERROR)
 
     async def _pieces(self, message_id: int) -> AsyncIterator[bytes]:
         number = 0

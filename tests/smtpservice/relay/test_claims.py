@@ -9,7 +9,7 @@ from django.db import connections
 from django.utils import timezone
 
 from smtpservice.models import QueuedRecipient
-from smtpservice.relay.claims import CLAIM_RECIPIENTS, LEASE, Claim, Wish, claim, renew
+from smtpservice.relay.claims import CLAIM_RECIPIENTS, LEASE, Claim, Wish, claim, postpone, renew
 from smtpservice.relay.schedule import RETRY_AFTER
 from tests.smtpservice.relay.relaying import queue
 
@@ -104,9 +104,17 @@ def test_connections_to_a_domain_are_limited_whoever_has_them() -> None:
     assert claimed(claim(wish(limit=3))) == ["r2@example.org"]
 
 
-def test_a_domain_that_is_left_alone_is_passed_over() -> None:
-    queue("a@example.org")
-    assert claim(wish(avoid=frozenset({"example.org"}))) is None
+def test_what_is_due_for_a_domain_without_connection_has_made_its_attempt() -> None:
+    queue("a@example.org", "b@example.org", "c@example.net")
+    QueuedRecipient.objects.filter(address="b@example.org").update(attempts=1)
+    now = later(seconds=1)
+    postpone("example.org", "451 4.4.1 down", now)
+    rows = {row.address[0]: row for row in QueuedRecipient.objects.all()}
+    assert [rows[name].attempts for name in "abc"] == [1, 2, 0]
+    assert [rows[name].next_attempt_at - now for name in "ab"] == list(RETRY_AFTER[:2])
+    assert (rows["a"].last_reply, rows["c"].last_reply) == ("451 4.4.1 down", "")
+    postpone("", "451 4.4.1 down", now)
+    assert claim(wish(now=now)) is None
 
 
 def test_for_a_smarthost_all_domains_are_one_destination() -> None:

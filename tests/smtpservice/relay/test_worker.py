@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from smtpservice.models import QueuedContent, QueuedMessage, QueuedRecipient
 from smtpservice.relay import worker
-from smtpservice.relay.claims import LEASE
+from smtpservice.relay.claims import CLAIM_RECIPIENTS, LEASE
 from smtpservice.relay.peer import Timeouts
 from smtpservice.relay.worker import Relay
 from tests.mailstore.mailboxes import make_mailbox
@@ -127,20 +127,19 @@ def test_a_slow_domain_does_not_keep_another_waiting() -> None:
     assert peer.taken[0].rcpt == ["RCPT TO:<b@example.net>"]
 
 
-def test_a_domain_to_which_there_is_no_connection_is_left_alone_for_a_while() -> None:
-    queue("a@example.org")
-    peer, clock = ScriptedPeer({"greeting": DROP}), Clock()
+def test_a_long_queue_for_a_host_that_is_down_is_one_connection_attempt() -> None:
+    clock = Clock()
+    queue(*(f"r{number}@example.org" for number in range(CLAIM_RECIPIENTS * 2)), now=clock())
+    peer = ScriptedPeer({"greeting": DROP})
 
     async def use(_: Relay) -> None:
-        await until(lambda: state("a@example.org")[2] != "")
-        made = peer.connections
-        await database(queue, "b@example.org", now=clock())
-        await asyncio.sleep(0.1)
-        assert peer.connections == made
-        clock.forward(seconds=61)
-        await until(lambda: state("b@example.org")[1] == 1)
+        await until(lambda: QueuedRecipient.objects.filter(attempts=1).count() == CLAIM_RECIPIENTS * 2)
+        await until(lambda: not QueuedRecipient.objects.filter(last_reply="").exists())
+        assert peer.connections == 1
+        clock.forward(minutes=6)
+        await until(lambda: QueuedRecipient.objects.filter(attempts=2).count() == CLAIM_RECIPIENTS * 2)
 
-    work(peer, use, clock)
+    work(peer, use, clock, per_destination=1)
 
 
 def test_what_is_queued_here_need_not_wait_for_the_next_look() -> None:
