@@ -29,7 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "own_databases: it makes its databases itself, and runs once")
     # A shell starts what it runs in the background deaf to SIGINT, and the programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,6 +39,8 @@ def pytest_configure() -> None:
 def has_database(item: pytest.Item) -> bool:
     """Whether a test can see the database: by a fixture, a mark, or as all of tests/e2e through servers."""
     fixtures = getattr(item, "fixturenames", ())
+    if item.get_closest_marker("own_databases") is not None:
+        return False
     return (
         "e2e" in item.path.parts
         or item.get_closest_marker("django_db") is not None

@@ -99,6 +99,9 @@ class Platform:
     keyfile: Path
     authority: Path
     servers: list[Server] = field(default_factory=list)
+    #: What its commands are run by, such as `ip netns exec NAME`, and settings that differ from those of the tests.
+    prefix: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
 
     def environment(self, **more: str) -> dict[str, str]:
         """The environment of its commands: that of the tests, with the settings of this platform."""
@@ -108,12 +111,12 @@ class Platform:
             "MAIL_HOSTNAME": "mail.maison.mrs",
             "PYTHONUNBUFFERED": "1",
         }
-        return os.environ | ours | more
+        return os.environ | ours | self.settings | more
 
     def manage(self, *arguments: str | Path, stdin: bytes = b"") -> str:
         """Run a command of manage.py to its end; answers what it printed. An AssertionError where it failed."""
         run = subprocess.run(
-            [sys.executable, "manage.py", *arguments],
+            [*self.prefix, sys.executable, "manage.py", *arguments],
             cwd=ROOT,
             env=self.environment(),
             input=stdin,
@@ -172,7 +175,7 @@ class Platform:
         log = self.directory / f"{len(self.servers)}-{name}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [*self.prefix, sys.executable, *arguments],
                 cwd=ROOT,
                 env=self.environment(**environment),
                 stdin=subprocess.DEVNULL,

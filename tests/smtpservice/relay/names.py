@@ -14,7 +14,7 @@ import dns.rrset
 
 @dataclass
 class NameServer:
-    """Answers on a UDP port of 127.0.0.1. `records`: `name TYPE` -> values; a name in `away` gets SERVFAIL."""
+    """Answers on a UDP port, by default of 127.0.0.1. `records`: `name TYPE` -> values; a name in `away` gets SERVFAIL."""
 
     records: dict[str, list[str]] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
@@ -29,9 +29,9 @@ class NameServer:
         return f"127.0.0.1#{self.port}"
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator["NameServer"]:
+    async def serving(self, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator["NameServer"]:
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: _Answers(self), local_addr=("127.0.0.1", 0))
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Answers(self), local_addr=(host, port))
         self.port = transport.get_extra_info("sockname")[1]
         try:
             yield self
