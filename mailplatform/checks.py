@@ -51,7 +51,7 @@ _NOT_NEGATIVE = (
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
     """All that is wrong with the settings."""
-    return [*_numbers(), *_timers(), *_networks(), *_host_name(), *_scram(), *_oauth()]
+    return [*_numbers(), *_timers(), *_networks(), *_host_name(), *_authentication(), *_scram(), *_oauth()]
 
 
 def _numbers() -> Iterator[CheckMessage]:
@@ -76,8 +76,14 @@ def _timers() -> Iterator[CheckMessage]:
         )
 
 
+_NETWORKS = (
+    *("PLAINTEXT_NETWORKS", "PROXY_NETWORKS", "SMTP_AUTHENTICATION_EXEMPT_NETWORKS", "SUBMISSION_NETWORKS"),
+    "THROTTLE_EXEMPT_NETWORKS",
+)
+
+
 def _networks() -> Iterator[CheckMessage]:
-    for name in ("PLAINTEXT_NETWORKS", "PROXY_NETWORKS", "SUBMISSION_NETWORKS", "THROTTLE_EXEMPT_NETWORKS"):
+    for name in _NETWORKS:
         for text in getattr(settings, name):
             try:
                 network = ipaddress.ip_network(text)
@@ -108,6 +114,15 @@ def _host_name() -> Iterator[CheckMessage]:
             f"MAIL_HOSTNAME: {settings.MAIL_HOSTNAME!r} is not a host name.",
             hint="Set the name by which other mail servers know this host, such as mail.example.org.",
             id="mailplatform.E005",
+        )
+
+
+def _authentication() -> Iterator[CheckMessage]:
+    if settings.SMTP_AUTHENTICATION not in {"refuse", "mark", "off"}:
+        yield Error(
+            f"SMTP_AUTHENTICATION: {settings.SMTP_AUTHENTICATION!r} is not known.",
+            hint="Choose refuse, mark or off.",
+            id="mailplatform.E030",
         )
 
 

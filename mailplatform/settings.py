@@ -133,6 +133,12 @@ RELAY_SMARTHOST_TLS = env.str("RELAY_SMARTHOST_TLS", "starttls")
 RELAY_SMARTHOST_USER = env.str("RELAY_SMARTHOST_USER", "")
 RELAY_SMARTHOST_PASSWORD = env.str("RELAY_SMARTHOST_PASSWORD", "")
 
+#: What is done about SPF, DKIM, DMARC and ARC of mail on port 25: refuse (by a domain's policy), mark, or off.
+SMTP_AUTHENTICATION = env.str("SMTP_AUTHENTICATION", "refuse")
+#: Networks whose mail is not looked at so: this host, and relays of one's own that have looked at it.
+SMTP_AUTHENTICATION_EXEMPT_NETWORKS = env.list(
+    "SMTP_AUTHENTICATION_EXEMPT_NETWORKS", default=["127.0.0.0/8", "::1/128"]
+)
 #: Networks whose hosts may submit without a login, from addresses of the domains here; for old devices.
 SUBMISSION_NETWORKS = env.list("SUBMISSION_NETWORKS", default=[])
 #: Whether the addresses in the From header have to be the user's too, not only the reverse-path.

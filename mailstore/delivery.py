@@ -78,6 +78,7 @@ class Body:
         self._spool = SpooledTemporaryFile(max_size=SPOOL_OCTETS)
         self._head = bytearray()
         self._added = b""
+        self._left_out = 0  # octets at the beginning of the spool
         self._fields: EnvelopeFields | None = None
         self._header_is_ascii = True
 
@@ -97,19 +98,24 @@ class Body:
     def header(self) -> bytes | None:
         """The header of a message that has ended, dots stuffed; None where it is larger than what is kept of it."""
         whole = self._encoder.header_octets <= len(self._head)
-        return self._added + self._head[: self._encoder.header_octets] if whole else None
+        return self._added + self._head[self._left_out : self._encoder.header_octets] if whole else None
+
+    def set_header(self, header: bytes) -> None:
+        """Put another header in the place of that which `header` gave; stuffed dots are those of before."""
+        self._added, self._left_out = header, self._encoder.header_octets
+        self._fields = None
 
     @property
     def octets(self) -> int:
-        return len(self._added) + self._encoder.octets
+        return len(self._added) - self._left_out + self._encoder.octets
 
     @property
     def wire_octets(self) -> int:
-        return len(self._added) + self._encoder.wire_octets
+        return len(self._added) - self._left_out + self._encoder.wire_octets
 
     @property
     def header_octets(self) -> int:
-        return len(self._added) + self._encoder.header_octets
+        return len(self._added) - self._left_out + self._encoder.header_octets
 
     def surrogate_octets(self, top: bytes = b"") -> int | None:
         """Octets of the surrogate of this message with `top` before it (mailstore.downgrade); None: it needs none."""
@@ -120,12 +126,12 @@ class Body:
     def envelope_fields(self) -> EnvelopeFields:
         """What the header says; to be asked for when the message has ended."""
         if self._fields is None:
-            self._fields = read_envelope(self._added + self._head[: self._encoder.header_octets])
+            self._fields = read_envelope(self._added + self._head[self._left_out : self._encoder.header_octets])
         return self._fields
 
     def pieces(self, top: bytes = b"") -> Iterator[bytes]:
         """The wire form with `top` before it, in pieces of PIECE_OCTETS, the last one shorter."""
-        self._spool.seek(0)
+        self._spool.seek(self._left_out)
         top += self._added
         piece = top + self._spool.read(PIECE_OCTETS - len(top))
         while piece:

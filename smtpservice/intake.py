@@ -18,6 +18,7 @@ from mailplatform.bridge import Bridge
 from mailstore.delivery import Body, Envelope, Outcome
 from mailstore.quota import RoomRequest, has_quota, have_room
 from smtpservice import replies, submission
+from smtpservice.authenticator import Authenticator
 from smtpservice.commands import Address
 from smtpservice.queue import new_identity
 from smtpservice.replies import Reply
@@ -47,9 +48,10 @@ _DEAD_ENDS = {
 class LocalIntake:
     """Mail in, for the domains of this platform; `hostname` is what Received headers call this host."""
 
-    def __init__(self, bridge: Bridge, *, hostname: str) -> None:
+    def __init__(self, bridge: Bridge, *, hostname: str, authenticator: Authenticator | None = None) -> None:
         self._bridge = bridge
         self._hostname = hostname
+        self._authenticator = authenticator
         self._srs = make_srs()
 
     async def find(self, request: FindRecipients) -> list[Accepted | Reply]:
@@ -74,12 +76,11 @@ class LocalIntake:
             ),
         )
         try:
-            answers = await self._bridge.run(
-                _store, request, Parcel(body, envelope, identity, request.mail, service is Service.SUBMISSION), service
-            )
+            parcel = Parcel(body, envelope, identity, request.mail, service is Service.SUBMISSION)
+            answers = await self._take(request, parcel, service, client_address)
         except Exception:
             logger.exception("%s: message from <%s> was not stored", client_address, request.mail.sender)
-            answers = [replies.TRY_AGAIN] * (len(request.recipients) if service is Service.LMTP else 1)
+            answers = [replies.TRY_AGAIN] * _copies(request, service)
         logger.info(
             "%s: %s from <%s> to %s, %d octets: %s",
             client_address,
@@ -90,6 +91,19 @@ class LocalIntake:
             ", ".join(f"{answer.code} {answer.status}" for answer in answers),
         )
         return answers
+
+    async def _take(
+        self, request: Deliver[Accepted], parcel: Parcel, service: Service, client_address: str
+    ) -> list[Reply]:
+        parcel.body.finish()
+        if service is Service.SMTP and self._authenticator is not None:
+            sender = request.mail.sender
+            refusal = await self._authenticator.look_at(
+                parcel.body, helo=request.client, sender=sender, client_address=client_address
+            )
+            if refusal is not None:
+                return [refusal]
+        return await self._bridge.run(_store, request, parcel, service)
 
     async def _find_one(self, address: Address, size: int, *, submits: bool) -> Accepted | Reply:
         try:
@@ -141,10 +155,14 @@ def _literal(client_address: str) -> str:
     return f"[IPv6:{client_address}]" if version == 6 else f"[{client_address}]"
 
 
+def _copies(request: Deliver[Accepted], service: Service) -> int:
+    """How many replies there are to a message."""
+    return len(request.recipients) if service is Service.LMTP else 1
+
+
 def _store(request: Deliver[Accepted], parcel: Parcel, service: Service) -> list[Reply]:
     """Store it once for each end, and answer for each RCPT or for all of them."""
     body = parcel.body
-    body.finish()
     all_or_none = service is Service.SMTP
     if _hops(body) > MAX_HOPS:
         answers = [replies.TOO_MANY_HOPS] * len(request.recipients)

@@ -8,9 +8,10 @@ from django.conf import settings
 
 from accounts import activity
 from accounts.door import Door
-from mailplatform.arrivals import Arrival
+from mailplatform.arrivals import Arrival, Networks
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
+from smtpservice.authenticator import Authenticator
 from smtpservice.intake import LocalIntake
 from smtpservice.relay.configured import make_relay
 from smtpservice.requests import Service
@@ -39,8 +40,9 @@ class SmtpWorker(ServerWorker):
         self._bridge = Bridge(threads=DATABASE_THREADS)
         submits = any(bind.role == Service.SUBMISSION.value for bind in self.app.binds)
         self._door = Door(self._bridge) if submits else None
+        self._authenticator = _make_authenticator()
         self._connections = Connections(
-            LocalIntake(self._bridge, hostname=settings.MAIL_HOSTNAME),
+            LocalIntake(self._bridge, hostname=settings.MAIL_HOSTNAME, authenticator=self._authenticator),
             hostname=settings.MAIL_HOSTNAME,
             max_octets=settings.MAIL_MAX_OCTETS,
             max_connections=settings.SMTP_MAX_CONNECTIONS,
@@ -65,6 +67,8 @@ class SmtpWorker(ServerWorker):
 
     async def end(self) -> None:
         await self._connections.end()
+        if self._authenticator is not None:
+            self._authenticator.close()
         await self._relay.stop()
         await self._relay_bridge.close()
         for chore in self._chores:
@@ -90,3 +94,14 @@ class IntakeWorker(SmtpWorker):
     """Takes mail in and sends none: other workers work the queue."""
 
     relays = False
+
+
+def _make_authenticator() -> Authenticator | None:
+    if settings.SMTP_AUTHENTICATION == "off":
+        return None
+    return Authenticator(
+        hostname=settings.MAIL_HOSTNAME,
+        exempt=Networks(settings.SMTP_AUTHENTICATION_EXEMPT_NETWORKS),
+        refuses=settings.SMTP_AUTHENTICATION == "refuse",
+        name_servers=settings.RELAY_NAME_SERVERS,
+    )

@@ -123,11 +123,11 @@ def _resolver(name_servers: Sequence[str]) -> dns.asyncresolver.Resolver:
         except dns.resolver.NoResolverConfiguration:
             logger.warning("the system names no name server, so no mail can be sent; see RELAY_NAME_SERVERS")
     resolver = dns.asyncresolver.Resolver(configure=False)
-    resolver.nameservers = [_name_server(text) for text in name_servers]
+    resolver.nameservers = [name_server(text) for text in name_servers]
     return resolver
 
 
-def _name_server(text: str) -> dns.nameserver.Nameserver:
+def name_server(text: str) -> dns.nameserver.Nameserver:
     address, _, port = text.partition("#")
     return dns.nameserver.Do53Nameserver(address, int(port or 53))
 

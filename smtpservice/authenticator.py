@@ -1,0 +1,71 @@
+"""Mail from elsewhere is looked at before it is stored: off the loop, a few messages at a time, each for some seconds.
+
+What is found goes on top of the message; what others have written there in this host's name is taken out. A failure of
+ours in this keeps no mail out: it is logged, and the message goes on without results.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from mailplatform.arrivals import Networks
+from mailstore.delivery import Body
+from mailstore.wire import unstuff
+from smtpservice import replies
+from smtpservice.authentication import SIGNED_OCTETS, Arrived, authenticate, without_forged
+from smtpservice.lookups import Lookups
+from smtpservice.replies import Reply
+
+logger = logging.getLogger(__name__)
+
+#: Messages that are looked at in the same moment, by one worker.
+THREADS = 4
+#: Seconds for all questions to the DNS about a message (RFC 7208, 4.6.4 has 20 at least for SPF alone).
+LOOKUP_SECONDS = 20.0
+
+
+class Authenticator:
+    """Looks at the messages of one worker. `refuses`: a policy `reject` counts, and a silent DNS makes clients wait."""
+
+    def __init__(
+        self,
+        *,
+        hostname: str,
+        exempt: Networks,
+        refuses: bool,
+        name_servers: Sequence[str] = (),
+        threads: int = THREADS,
+    ) -> None:
+        self._hostname = hostname
+        self._exempt = exempt
+        self._refuses = refuses
+        self._name_servers = list(name_servers)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="authentication")
+
+    async def look_at(self, body: Body, *, helo: str, sender: str, client_address: str) -> Reply | None:
+        """Put the results on top of a message that has ended; answers the reply where it is refused."""
+        if client_address in self._exempt:
+            return None
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._look, body, helo, sender, client_address)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _look(self, body: Body, helo: str, sender: str, client_address: str) -> Reply | None:
+        header = body.header()
+        if header is None:
+            return replies.HEADER_TOO_LARGE
+        whole = b"".join(unstuff(body.pieces())) if body.octets <= SIGNED_OCTETS else b""
+        if (clean := without_forged(header, self._hostname)) != header:
+            body.set_header(clean)
+        try:
+            arrived = Arrived(client_address, helo.strip("[]"), sender, whole, header)
+            verdict = authenticate(arrived, Lookups(self._name_servers, LOOKUP_SECONDS))
+        except Exception:
+            logger.exception("%s: message from <%s> was not authenticated", client_address, sender)
+            return None
+        body.add_header(verdict.field(self._hostname))
+        logger.info("%s: <%s>: %s", client_address, sender, "; ".join(map(str, verdict.results)))
+        return verdict.refusal if self._refuses else None
