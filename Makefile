@@ -28,9 +28,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
-# Workers killed at random moments for some minutes, on both databases; see tests/e2e/soak_kill.py.
+# Workers killed at random moments for some minutes, on both databases; see tests/e2e/soak_kill.py and tests/e2e/soak_relay.py.
 soak: setup
-	$(BIN)/python -m tests.run -n0 -s tests/e2e/soak_kill.py $(ARGS)
+	$(BIN)/python -m tests.run -n0 -s tests/e2e/soak_kill.py tests/e2e/soak_relay.py $(ARGS)
 
 # docs/conformance.md: ours and Dovecot, held against the RFCs.
 conformance: setup
