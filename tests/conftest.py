@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "own_databases: it makes its databases itself, and runs once")
+    config.addinivalue_line("markers", "once: it takes long, and what it is about does not depend on the database")
     # A shell starts what it runs in the background deaf to SIGINT, and the programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,8 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def has_database(item: pytest.Item) -> bool:
     """Whether a test can see the database: by a fixture, a mark, or as all of tests/e2e through servers."""
     fixtures = getattr(item, "fixturenames", ())
-    if item.get_closest_marker("own_databases") is not None:
-        return False
     return (
         "e2e" in item.path.parts
         or item.get_closest_marker("django_db") is not None
@@ -50,8 +48,9 @@ def has_database(item: pytest.Item) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("only_with_database"):
-        config.hook.pytest_deselected(items=[item for item in items if not has_database(item)])
-        items[:] = [item for item in items if has_database(item)]
+        again = [item for item in items if has_database(item) and item.get_closest_marker("once") is None]
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(again)])
+        items[:] = again
     if hasattr(config, "workerinput"):  # files are shared out over processes in this order: the long ones first
         items.sort(key=lambda item: "e2e" not in item.path.parts)
 

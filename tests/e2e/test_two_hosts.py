@@ -27,7 +27,7 @@ from tests.e2e.running import PASSWORD, Platform, Server, wait_until
 from tests.messages import canonical, hard_messages
 from tests.smtpservice.relay.names import NameServer
 
-pytestmark = pytest.mark.own_databases
+pytestmark = pytest.mark.once
 DOMAINS = {"jules": "jules.maison.mrs", "alfred": "alfred.maison.mrs"}
 #: Seconds a message may take from one host to the other; it takes one.
 ARRIVAL = 60.0
