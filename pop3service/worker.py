@@ -34,7 +34,7 @@ class Pop3Worker(ServerWorker):
 
     async def begin(self) -> None:
         self._row = {"worker": uuid.uuid4(), "arbiter": self.app.identity}
-        self._bridge = Bridge()
+        self._bridge = Bridge(awake=1)
         await self._bridge.run(functools.partial(workers.register, **self._row))
         self._door = Door(self._bridge)
         self._keeper = Keeper(bridge=self._bridge, door=self._door, worker=self._row["worker"])

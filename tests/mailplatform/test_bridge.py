@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mailplatform.bridge import Bridge, BridgeClosedError
+from mailplatform.bridge import MAX_BATCH, Bridge, BridgeClosedError
 
 
 def test_items_that_wait_together_are_one_call() -> None:
@@ -60,3 +60,47 @@ def test_an_operation_that_fails_or_loses_an_answer_fails_each_item() -> None:
             bridge.run(len, "abc")
 
     asyncio.run(main())
+
+
+def test_one_thread_does_it_all_until_it_takes_long() -> None:
+    gate, names = threading.Event(), set()
+
+    def quick(number: int) -> int:
+        names.add(threading.current_thread().name)
+        return number
+
+    async def main() -> None:
+        bridge = Bridge(threads=3, awake=1)
+        for number in range(20):
+            assert await bridge.run(quick, number) == number
+        assert len(names) == 1
+        held = [bridge.run(gate.wait) for _ in range(2)]  # two threads are stuck, the third helps
+        assert await asyncio.gather(*(bridge.run(quick, number) for number in range(20))) == list(range(20))
+        assert len(names) == 2
+        gate.set()
+        await asyncio.gather(*held)
+        await bridge.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize("awake", [1, None])
+def test_nothing_is_lost_when_much_comes_from_many_sides(awake: int | None) -> None:
+    def double(items: Sequence[int]) -> list[int]:
+        return [2 * item for item in items]
+
+    async def client(bridge: Bridge, number: int) -> None:
+        for turn in range(100):
+            assert await bridge.gather(double, number + turn) == 2 * (number + turn)
+            assert await bridge.run(abs, -number) == number
+
+    async def main() -> None:
+        bridge = Bridge(threads=3, awake=awake)
+        await asyncio.gather(*(client(bridge, number) for number in range(30)))
+        waiting = [bridge.gather(double, number) for number in range(MAX_BATCH + 1)]
+        await bridge.close()
+        assert await asyncio.gather(*waiting) == [2 * number for number in range(MAX_BATCH + 1)]
+        with pytest.raises(BridgeClosedError):
+            bridge.gather(double, 1)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
