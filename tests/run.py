@@ -40,7 +40,18 @@ def run_suite(name: str, arguments: list[str], *, database_url: str) -> int:
     print(f"\n=== The tests on {name} ===", flush=True)
     began = time.monotonic()
     processes = str(min(os.cpu_count() or 1, 4))
-    command = [sys.executable, "-m", "pytest", "-q", "-n", processes, "--dist", "loadfile", "--no-loadscope-reorder"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rs",
+        "-n",
+        processes,
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+    ]
     # A VAR_DIR of its own: the tests neither see nor touch what `make run` keeps in var/.
     with tempfile.TemporaryDirectory(prefix="mailplatform-tests-", dir=memory()) as folder:
         environment = os.environ | {"VAR_DIR": f"{folder}/var", "DATABASE_URL": database_url}

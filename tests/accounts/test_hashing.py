@@ -20,7 +20,7 @@ def test_no_more_are_computed_at_once_than_there_are_threads() -> None:
         with lock:
             running += 1
             at_once.append(running)
-        barrier.wait(timeout=10)
+        barrier.wait(timeout=30)
         with lock:
             running -= 1
 
@@ -102,7 +102,7 @@ def test_a_turn_whose_work_fails_is_over() -> None:
                     await queue.run(lambda: 1 / 0)
         queue.close()
 
-    asyncio.run(asyncio.wait_for(main(), timeout=10))
+    asyncio.run(asyncio.wait_for(main(), timeout=30))
 
 
 def test_there_is_a_thread_for_each_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,7 +182,7 @@ def test_an_endpoint_that_does_not_come_to_an_end_is_left(
     # and its thread is free again
     for thread in threading.enumerate():
         if thread.name.startswith("introspection"):
-            thread.join(timeout=5)
+            thread.join(timeout=30)
             assert not thread.is_alive()
 
 
@@ -228,7 +228,7 @@ def test_a_question_that_is_given_up_before_its_turn_is_not_asked(
     go_on = threading.Event()
 
     def wait(handler: Any) -> None:
-        go_on.wait(10)
+        go_on.wait(30)
         handler.say(json.dumps(ACTIVE).encode())
 
     issuer.answer = wait

@@ -168,7 +168,7 @@ def test_close_breaks_off_logins_that_wait(house: House) -> None:
         with pytest.raises(asyncio.CancelledError):
             await login
 
-    house.drive(asyncio.wait_for(day(), timeout=10))
+    house.drive(asyncio.wait_for(day(), timeout=30))
 
 
 def test_what_is_old_is_pruned_now_and_then(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from tests.e2e.running import Platform, Server, wait_until
 #: Seconds until a client that lost its server is served again, as promised.
 RECONNECT_SECONDS = 5
 #: Seconds until a worker is replaced.
-REPLACE_SECONDS = 10
+REPLACE_SECONDS = 30
 
 #: The message with a number, from 1, of a mailbox.
 Message = Callable[[str, int], bytes]

@@ -87,7 +87,7 @@ def test_in_the_middle_of_quit_in_its_transaction(server: Server, platform: Plat
         delete(client, MANY)
         with held_up(platform, address("waiting"), MANY - 1) as is_there:
             client.send("QUIT")
-            wait_until(is_there, seconds=5, what="QUIT is in its transaction")
+            wait_until(is_there, seconds=20, what="QUIT is in its transaction")
             kill(server, worker)
             assert client.rest() == b""
     assert _come_back(server, platform, "waiting") == untouched(MANY)

@@ -93,5 +93,5 @@ def test_clients_that_do_not_read_pin_no_memory(server: Server, platform: Platfo
         time.sleep(1)  # until every one of them has got what its connection takes
         for client in clients:
             client.close()
-        wait_until(lambda: locked(platform) == 0, seconds=10, what="every lock is freed")
+        wait_until(lambda: locked(platform) == 0, seconds=30, what="every lock is freed")
     assert growth() < GROWTH

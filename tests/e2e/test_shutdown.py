@@ -77,7 +77,7 @@ def test_term_lets_a_quit_end_that_has_begun(server: Server, platform: Platform)
         delete(client, MANY)
         with held_up(platform, address("leaving"), MANY - 1) as is_there:
             client.send("QUIT")
-            wait_until(is_there, seconds=5, what="QUIT is in its transaction")
+            wait_until(is_there, seconds=20, what="QUIT is in its transaction")
             server.process.send_signal(signal.SIGTERM)
         assert client.line().startswith(b"+OK")
     assert server.stop() == 0

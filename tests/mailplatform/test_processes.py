@@ -87,7 +87,7 @@ class Echo:
     def shown(self) -> str:
         """The certificate that a client is shown now, in PEM."""
         with (
-            socket.create_connection(("127.0.0.1", self.tls), timeout=5) as raw,
+            socket.create_connection(("127.0.0.1", self.tls), timeout=30) as raw,
             self.trusting().wrap_socket(raw, server_hostname="localhost") as connection,
         ):
             return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"").strip()
@@ -95,7 +95,7 @@ class Echo:
     def ask(self) -> int:
         """The process id of a worker that answers on the plain port; 0 where none does."""
         try:
-            with socket.create_connection(("127.0.0.1", self.plain), timeout=5) as connection:
+            with socket.create_connection(("127.0.0.1", self.plain), timeout=30) as connection:
                 return ask(connection)
         except OSError:
             return 0
@@ -141,7 +141,7 @@ def test_a_killed_worker_is_replaced(echo: Echo) -> None:
 
 
 def test_hup_brings_new_workers_and_the_new_certificate_and_lets_sessions_end(echo: Echo) -> None:
-    with socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=30) as connection:
         old, worker = echo.workers(), ask(connection)
         echo.write_certificate()
         echo.process.send_signal(signal.SIGHUP)
@@ -154,8 +154,8 @@ def test_hup_brings_new_workers_and_the_new_certificate_and_lets_sessions_end(ec
 
 def test_a_new_certificate_is_shown_by_all_workers_and_no_connection_ends_for_it(echo: Echo) -> None:
     with (
-        socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as plain,
-        socket.create_connection(("127.0.0.1", echo.tls), timeout=5) as raw,
+        socket.create_connection(("127.0.0.1", echo.plain), timeout=30) as plain,
+        socket.create_connection(("127.0.0.1", echo.tls), timeout=30) as raw,
         echo.trusting().wrap_socket(raw, server_hostname="localhost") as encrypted,
     ):
         answered, workers = [ask(plain), ask(encrypted)], echo.workers()
@@ -173,7 +173,7 @@ def test_rfc_8446_2_2_a_session_goes_on_with_another_worker_and_after_a_renewal(
     while len(answered) < 2:
         assert time.monotonic() < deadline
         with (
-            socket.create_connection(("127.0.0.1", echo.tls), timeout=5) as raw,
+            socket.create_connection(("127.0.0.1", echo.tls), timeout=30) as raw,
             context.wrap_socket(raw, server_hostname="localhost", session=session) as connection,
         ):
             answered.add(ask(connection))
@@ -182,7 +182,7 @@ def test_rfc_8446_2_2_a_session_goes_on_with_another_worker_and_after_a_renewal(
 
 
 def test_vanished_peers_are_noticed(echo: Echo) -> None:
-    with socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=30) as connection:
         assert ask_all(connection)[2:4] == ["True", "60"]
 
 
@@ -190,14 +190,14 @@ def test_the_protocol_is_agreed_upon_in_the_handshake(echo: Echo) -> None:
     context = echo.trusting()
     context.set_alpn_protocols(["other", "echo"])
     with (
-        socket.create_connection(("127.0.0.1", echo.tls), timeout=5) as raw,
+        socket.create_connection(("127.0.0.1", echo.tls), timeout=30) as raw,
         context.wrap_socket(raw, server_hostname="localhost") as connection,
     ):
         assert connection.selected_alpn_protocol() == "echo"
 
 
 def test_a_worker_that_cannot_begin_is_not_replaced_in_a_rush(echo: Echo) -> None:
-    with socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=30) as connection:
         identity = ask_all(connection)[4]
     (echo.directory / "broken").touch()
     echo.process.send_signal(signal.SIGHUP)
@@ -207,7 +207,7 @@ def test_a_worker_that_cannot_begin_is_not_replaced_in_a_rush(echo: Echo) -> Non
     tried = sorted(echo.directory.glob("tried-*"), key=lambda path: path.stat().st_mtime)
     assert tried[3].stat().st_mtime - tried[0].stat().st_mtime > 0.8
     assert not any((echo.directory / path.name.replace("tried", "ended")).exists() for path in tried)
-    with socket.create_connection(("127.0.0.1", echo.plain), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=30) as connection:
         assert ask_all(connection)[4] == identity
 
 
@@ -225,5 +225,5 @@ def test_term_ends_all_of_it(echo: Echo) -> None:
     echo.process.terminate()
     assert echo.process.wait(20) == 0
     assert all((echo.directory / f"ended-{worker}").exists() for worker in workers)
-    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", echo.plain), timeout=5):
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", echo.plain), timeout=30):
         raise AssertionError("it still listens")

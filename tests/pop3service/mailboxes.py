@@ -53,7 +53,7 @@ class Gate:
 
         def wait(*arguments: Any) -> Any:
             self.reached.set()
-            assert self._open.wait(10)
+            assert self._open.wait(30)
             return function(*arguments)
 
         monkeypatch.setattr(module, name, wait)

@@ -86,7 +86,7 @@ class TestLogin:
         """Nobody can keep the processors busy by connecting, sending a password and leaving."""
         served = serve_mailboxes()
         gate, verified = threading.Event(), []
-        served.door._passwords.verify = lambda *arguments: verified.append(arguments) or gate.wait(10)
+        served.door._passwords.verify = lambda *arguments: verified.append(arguments) or gate.wait(30)
         threads = os.cpu_count() or 2
         clients = [served.connect().greet() for _ in range(threads + 5)]
         for client in clients:
@@ -228,7 +228,7 @@ class TestUpdate:
         with served.connect() as client:
             client.log_in(JULES, "x")
             client.send(b"DELE 1\r\nQUIT\r\n")
-            assert gate.reached.wait(10)
+            assert gate.reached.wait(30)
             client.reset()
             wait_until(lambda: served.open() == 0)
             gate.open()

@@ -114,7 +114,7 @@ class TestLock:
         with served.connect() as client:
             client.greet()
             client.send(b"USER jules\r\nPASS x\r\n")
-            assert gate.reached.wait(10)
+            assert gate.reached.wait(30)
             client.reset()
             wait_until(lambda: served.open() == 0)
             gate.open()

@@ -154,7 +154,7 @@ class TestThrottling:
         with served.connect() as client:
             client.greet()
             client.send(f"USER {JULES}\r\nPASS guess 5\r\n".encode())
-            assert begun.wait(10)
+            assert begun.wait(30)
             client.reset()
             wait_until(lambda: not served.keeper._tasks)
         assert records(served)[-1][1] == "throttled"
@@ -258,7 +258,7 @@ class TestPipelining:
         with serve_mailboxes().connect() as client:
             client.greet()
             client.send(f"{login}\r\nSTAT\r\nDELE 1\r\nSTAT\r\nQUIT\r\n".encode())
-            assert gate.reached.wait(10)
+            assert gate.reached.wait(30)
             gate.open()
             answers = client.hear_all().splitlines()[-5:]
         assert answers.pop().endswith(b"signing off (2 messages left)")

@@ -10,7 +10,7 @@ from pop3service import server
 from pop3service.protocol import MAX_REFUSALS
 from pop3service.states import Ending, Finish, ReadPiece
 from tests.pop3service.memory import message
-from tests.pop3service.serving import MemoryServed, Tls, wait_until
+from tests.pop3service.serving import PATIENCE, MemoryServed, Tls, wait_until
 
 Serve = Callable[..., MemoryServed]
 
@@ -137,7 +137,7 @@ class TestShutdown:
                 client.say("DELE 1")
             draining = served.thread.start(served.connections.drain())
             assert [client.hear_all() for client in (new, old, encrypted)] == [SHUTDOWN] * 3
-        draining.result(1)
+        draining.result(PATIENCE)
         assert [work.left for work in served.works] == [Ending.SERVER] * 3
         assert [work.maildrop.finished for work in served.works] == [None, None, None]
 
