@@ -109,7 +109,6 @@ async def serve(server: str, protocol: str, *, store: bool, port: int) -> None:
             intake,
             hostname=HOSTNAME,
             max_octets=MAX_OCTETS,
-            max_connections=100,
             idle_seconds=300.0,
             message_seconds=3600.0,
         )

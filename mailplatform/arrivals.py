@@ -1,11 +1,8 @@
-"""Who comes: what a server is told of a connection before its first command, and the networks that decide on it."""
+"""Who comes: what a server is told of a connection before its first command."""
 
-import functools
-import ipaddress
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from accounts.networks import parse_address
+from mailplatform.places import Full, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,21 +18,18 @@ class Arrival:
     #: Whether a password may cross it as it is, unencrypted (promise 6).
     plaintext: bool = False
 
+    #: What limits it: there may be no place for it, which the session has to say; it is given back at its end.
+    place: Place | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def refused(self) -> Full | None:
+        return self.place.refused if self.place else None
+
+    def leave(self) -> None:
+        """The connection is over; may be called again."""
+        if self.place:
+            self.place.give_back()
+
     @property
     def encrypted(self) -> bool:
         return bool(self.tls)
-
-
-class Networks:
-    """The networks that a setting lists. Addresses are text; an IPv4 address in IPv6 dress counts as itself."""
-
-    def __init__(self, listed: Iterable[str]) -> None:
-        self._networks = [ipaddress.ip_network(each, strict=False) for each in listed]
-        self._lies_within = functools.lru_cache(maxsize=4096)(self._look)
-
-    def __contains__(self, address: str) -> bool:
-        return bool(self._networks) and self._lies_within(address)
-
-    def _look(self, text: str) -> bool:
-        address = parse_address(text)
-        return address is not None and any(address in network for network in self._networks)

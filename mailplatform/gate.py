@@ -14,7 +14,9 @@ from typing import cast
 # cannot take over a connection in connection_made, before something was read.
 from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]
 
-from mailplatform.arrivals import Arrival, Networks
+from mailplatform.arrivals import Arrival
+from mailplatform.networks import Networks
+from mailplatform.places import Places
 from mailplatform.proxies import Header, HeaderError, Origin
 
 logger = logging.getLogger(__name__)
@@ -30,7 +32,10 @@ Connected = Callable[[Arrival], asyncio.Protocol]
 class Gate:
     """What all connections of a worker go through. Made in the loop."""
 
-    def __init__(self, *, proxies: Networks, plaintext: Networks, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, *, places: Places, proxies: Networks, plaintext: Networks, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.places = places
         self.proxies = proxies
         self.plaintext = plaintext
         self.tls = tls
@@ -47,18 +52,19 @@ class Gate:
         for transport in list(self.waiting):
             transport.abort()
 
-    def direct(self, address: str) -> Arrival:
-        """Somebody without a proxy, or a proxy on its own account."""
-        return Arrival(address, plaintext=address in self.plaintext)
+    def direct(self, address: str, *, counted: bool = True) -> Arrival | None:
+        """Somebody without a proxy, or a proxy on its own account; None: there is no place, not even to say so."""
+        place = self.places.take(address, counted=counted)
+        return Arrival(address, "", address in self.plaintext, place) if place else None
 
-    def handed_on(self, proxy: str, origin: Origin) -> Arrival:
+    def handed_on(self, proxy: str, origin: Origin) -> Arrival | None:
         """Somebody for whom a proxy speaks. What crosses in the clear crosses both parts of the way."""
         near = proxy in self.plaintext
-        return Arrival(
-            origin.address or proxy,
-            tls=origin.tls if near else "",
-            plaintext=near and origin.address in self.plaintext,
-        )
+        place = self.places.take(origin.address, counted=bool(origin.address))
+        if place is None:
+            return None
+        plaintext = near and origin.address in self.plaintext
+        return Arrival(origin.address or proxy, origin.tls if near else "", plaintext, place)
 
 
 def _begin(transport: asyncio.Transport, connected: Connected, arrival: Arrival) -> None:
@@ -88,9 +94,11 @@ class _Entry(asyncio.Protocol):
         else:
             self._admit(connection, self._gate.direct(address))
 
-    def _admit(self, transport: asyncio.Transport, arrival: Arrival) -> None:
-        if self._tls:
-            _shake_hands(self._gate, transport, self._connected, arrival.address)
+    def _admit(self, transport: asyncio.Transport, arrival: Arrival | None) -> None:
+        if arrival is None:
+            transport.abort()
+        elif self._tls:
+            _shake_hands(self._gate, transport, self._connected, arrival)
         else:
             _begin(transport, self._connected, arrival)
 
@@ -98,7 +106,7 @@ class _Entry(asyncio.Protocol):
 class _AwaitedHeader(asyncio.BufferedProtocol):
     """A connection from a proxy, until its header is read. Each read is of so many octets that it cannot go beyond."""
 
-    def __init__(self, gate: Gate, proxy: str, admit: Callable[[Arrival], None]) -> None:
+    def __init__(self, gate: Gate, proxy: str, admit: Callable[[Arrival | None], None]) -> None:
         self._gate = gate
         self._proxy = proxy
         self._admit = admit
@@ -124,7 +132,7 @@ class _AwaitedHeader(asyncio.BufferedProtocol):
             return
         self._let_go()
         gate, proxy = self._gate, self._proxy
-        self._admit(gate.direct(proxy) if origin.proxy_itself else gate.handed_on(proxy, origin))
+        self._admit(gate.direct(proxy, counted=False) if origin.proxy_itself else gate.handed_on(proxy, origin))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._let_go()  # one that says nothing and goes has looked whether somebody listens
@@ -139,22 +147,33 @@ class _AwaitedHeader(asyncio.BufferedProtocol):
         self._transport.abort()
 
 
-def _shake_hands(gate: Gate, transport: asyncio.Transport, connected: Connected, address: str) -> None:
+def _shake_hands(gate: Gate, transport: asyncio.Transport, connected: Connected, arrival: Arrival) -> None:
     """Begin TLS on a connection of which nothing was read; the session begins when it is up."""
     if gate.tls is None:
         raise RuntimeError("TLS is served without a certificate")
 
+    if arrival.place and not arrival.place.shake_hands():
+        logger.info("%s: too many TLS handshakes at once", arrival.address)
+        arrival.leave()
+        transport.abort()
+        return
+    encrypted = _Encrypted(connected, arrival)
+
     def done(outcome: "asyncio.Future[None]") -> None:
         gate.waiting.discard(transport)
+        if arrival.place:
+            arrival.place.hands_are_shaken()
+        if not encrypted.begun:
+            arrival.leave()
         if not outcome.cancelled() and (error := outcome.exception()) is not None:
-            logger.info("%s: the TLS handshake failed: %s", address, error)
+            logger.info("%s: the TLS handshake failed: %s", arrival.address, error)
 
     waiter = gate.loop.create_future()
     waiter.add_done_callback(done)
     gate.waiting.add(transport)
     handshake = SSLProtocol(
         gate.loop,
-        _Encrypted(connected, address),
+        encrypted,
         gate.tls,
         waiter,
         server_side=True,
@@ -167,16 +186,19 @@ def _shake_hands(gate: Gate, transport: asyncio.Transport, connected: Connected,
 class _Encrypted(asyncio.Protocol):
     """A connection whose handshake is under way."""
 
-    __slots__ = ("_address", "_connected")
+    __slots__ = ("_arrival", "_connected", "begun")
 
-    def __init__(self, connected: Connected, address: str) -> None:
+    def __init__(self, connected: Connected, arrival: Arrival) -> None:
         self._connected = connected
-        self._address = address
+        self._arrival = arrival
+        self.begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
+        self.begun = True
         version = transport.get_extra_info("ssl_object").version()
-        _begin(cast(asyncio.Transport, transport), self._connected, Arrival(self._address, tls=version))
+        arrival = Arrival(self._arrival.address, tls=version, place=self._arrival.place)
+        _begin(cast(asyncio.Transport, transport), self._connected, arrival)
 
 
 def _spelled(address: str) -> str:

@@ -28,9 +28,11 @@ from gunicorn import glogging
 from gunicorn.app.base import BaseApplication
 from gunicorn.workers.base import Worker
 
-from mailplatform.arrivals import Arrival, Networks
+from mailplatform.arrivals import Arrival
 from mailplatform.certificates import Certificates
 from mailplatform.gate import Gate
+from mailplatform.networks import Networks
+from mailplatform.places import LOOPBACK, Places
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,10 @@ class ServerWorker(Worker):
         """Make ready, before the first connection. An exception ends the process without `end`, another is started."""
 
     def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
-        """The protocol of one new connection to `bind`, whose session begins."""
+        """The protocol of one new connection to `bind`, whose session begins.
+
+        It says so where `arrival.refused`, and calls `arrival.leave()` at its end.
+        """
         raise NotImplementedError
 
     async def drain(self) -> None:
@@ -111,11 +116,21 @@ class ServerWorker(Worker):
         context: ssl.SSLContext | None = self.app.tls
         return context
 
+    @functools.cached_property
     def gate(self) -> Gate:
         """What every connection goes through before `connected`, by the settings of the project. In the loop."""
+        most, most_each = self.limits()
+        shared = Networks([*LOOPBACK, *settings.THROTTLE_EXEMPT_NETWORKS])
         return Gate(
-            proxies=Networks(settings.PROXY_NETWORKS), plaintext=Networks(settings.PLAINTEXT_NETWORKS), tls=self.tls
+            places=Places(most=most, most_each=most_each, shared=shared),
+            proxies=Networks(settings.PROXY_NETWORKS),
+            plaintext=Networks(settings.PLAINTEXT_NETWORKS),
+            tls=self.tls,
         )
+
+    def limits(self) -> tuple[int, int]:
+        """How many connections there may be at once: in all, and from one address."""
+        return OPEN_FILES, OPEN_FILES
 
     def init_signals(self) -> None:
         """Undo the arbiter's handlers; those of the worker are the loop's."""
@@ -142,13 +157,12 @@ class ServerWorker(Worker):
         beating = asyncio.create_task(self._beat(stop))
         watching = asyncio.create_task(self._watch_certificates())
         await self._begin_or_wait(stop)
-        gate = self.gate()
         try:
-            servers = [await self._listen(gate, bind, listener) for bind, listener in self._listeners()]
+            servers = [await self._listen(bind, listener) for bind, listener in self._listeners()]
             await stop.wait()
             for server in servers:
                 server.close()
-            gate.close()
+            self.gate.close()
             await self._drain_until(hurry)
         finally:
             await self.end()
@@ -168,13 +182,13 @@ class ServerWorker(Worker):
         ports = [listener.getsockname()[1] for listener in listeners]
         return list(zip(match_binds(self.app.binds, ports), listeners, strict=True))
 
-    async def _listen(self, gate: Gate, bind: Bind, listener: socket.socket) -> asyncio.Server:
+    async def _listen(self, bind: Bind, listener: socket.socket) -> asyncio.Server:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in KEEPALIVE.items():
             if (option := getattr(socket, name, None)) is not None:  # not every system has them all
                 listener.setsockopt(socket.IPPROTO_TCP, option, value)
         return await asyncio.get_running_loop().create_server(
-            functools.partial(gate.entry, functools.partial(self.connected, bind), tls=bind.tls),
+            functools.partial(self.gate.entry, functools.partial(self.connected, bind), tls=bind.tls),
             sock=listener,
             backlog=BACKLOG,
         )

@@ -76,6 +76,8 @@ POP3_LOGIN_SECONDS = env.int("POP3_LOGIN_SECONDS", 60)
 POP3_LOGIN_DELAY_SECONDS = env.int("POP3_LOGIN_DELAY_SECONDS", 0)
 #: Simultaneous connections of one worker.
 POP3_MAX_CONNECTIONS = env.int("POP3_MAX_CONNECTIONS", 20_000)
+#: Those of them from one IPv4 address or IPv6 /64.
+POP3_MAX_CONNECTIONS_PER_ADDRESS = env.int("POP3_MAX_CONNECTIONS_PER_ADDRESS", 100)
 #: Seconds without a heartbeat after which a worker counts as dead and its maildrop locks as free.
 POP3_WORKER_DEAD_SECONDS = env.int("POP3_WORKER_DEAD_SECONDS", 20)
 
@@ -113,6 +115,8 @@ SMTP_IDLE_SECONDS = env.int("SMTP_IDLE_SECONDS", 300)
 SMTP_MESSAGE_SECONDS = env.int("SMTP_MESSAGE_SECONDS", 3600)
 #: Simultaneous connections of one worker.
 SMTP_MAX_CONNECTIONS = env.int("SMTP_MAX_CONNECTIONS", 2000)
+#: Those of them from one IPv4 address or IPv6 /64.
+SMTP_MAX_CONNECTIONS_PER_ADDRESS = env.int("SMTP_MAX_CONNECTIONS_PER_ADDRESS", 50)
 
 # --- Relay -------------------------------------------------------------------------------------------------
 

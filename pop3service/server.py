@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from mailplatform.arrivals import Arrival
+from mailplatform.places import Full
 from pop3service.protocol import OUTPUT_HIGH, Session
 from pop3service.states import Code, Ending, Refusal, Request, StartTls, Tally
 
@@ -27,11 +28,16 @@ JOIN_OCTETS = 64 * 1024
 #: Octets that a transport holds for its client, above which the session waits; TLS by itself would hold eight times it.
 WAITING_OCTETS = 64 * 1024
 SWEEP_SECONDS = 1.0
+#: Octets of a long reply that a client has to take within the idle time, which is 68 octets a second.
+SLOWEST_OCTETS = 40 * 1024
 #: Seconds that a client has to take the last words of its session when the server ends, and when it has to hurry.
 LAST_WORDS_SECONDS = 5.0
 HURRIED_SECONDS = 1.0
 
-TOO_MANY = "too many connections, try again later"
+TOO_MANY = {
+    Full.IN_ALL: "too many connections, try again later",
+    Full.FROM_ADDRESS: "too many connections from your address, end some of them or try again later",
+}
 SHUTDOWN = "the server is shutting down, try again later; nothing was deleted"
 
 
@@ -56,7 +62,6 @@ class Work(Protocol):
 class Limits:
     idle_seconds: float = 600
     login_seconds: float = 60
-    max_connections: int = 20_000
 
 
 class Connections:
@@ -182,8 +187,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self._server
         self._take_transport(transport)
-        if server.draining or len(server.open) >= server.limits.max_connections:
-            self._turn_away()
+        if server.draining or self._arrival.refused:
+            self._turn_away(TOO_MANY[self._arrival.refused] if self._arrival.refused else SHUTDOWN)
             return
         self._session, self._work = server.welcome(self._arrival)
         self._lost = False
@@ -207,6 +212,7 @@ class Connection(asyncio.Protocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._arrival.leave()
         if not self._lost:
             self._lost = True
             self._work.leave(self._ending or Ending.DROPPED, self._session.tally)
@@ -244,9 +250,12 @@ class Connection(asyncio.Protocol):
     def check_time(self, now: float) -> None:
         """End the session where it took too long. Only commands and output that goes count as activity."""
         limits = self._server.limits
-        mark = (self._session.commands, self._sent - self._transport.get_write_buffer_size())
-        if mark != self._mark or self._working:
-            self._mark, self._since = mark, now
+        commands, taken = self._session.commands, self._sent - self._transport.get_write_buffer_size()
+        before, taken_before = self._mark
+        # Who takes a little of much, now and then, would keep the rest of it in memory for ever.
+        least = SLOWEST_OCTETS if self._choked else 1
+        if commands != before or taken - taken_before >= least or self._working:
+            self._mark, self._since = (commands, taken), now
         late = now - self._since > limits.idle_seconds
         if not self._session.logged_in:
             late = late or (now - self._began > limits.login_seconds and not self._working)
@@ -256,11 +265,8 @@ class Connection(asyncio.Protocol):
 
     # --- Inside ---
 
-    def _turn_away(self) -> None:
-        server = self._server
-        if not server.draining:
-            logger.warning("%d connections are open, %s is refused", len(server.open), self._arrival.address)
-        self._transport.write(Refusal(SHUTDOWN if server.draining else TOO_MANY, Code.SYS_TEMP).reply)
+    def _turn_away(self, text: str) -> None:
+        self._transport.write(Refusal(text, Code.SYS_TEMP).reply)
         self._transport.close()
 
     def _turn(self) -> None:

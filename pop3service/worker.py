@@ -40,7 +40,7 @@ class Pop3Worker(ServerWorker):
         self._keeper = Keeper(bridge=self._bridge, door=self._door, worker=self._row["worker"])
         self._connections = Connections(
             welcome=Reception(self._keeper, starttls=self.tls is not None),
-            limits=Limits(settings.POP3_IDLE_SECONDS, settings.POP3_LOGIN_SECONDS, settings.POP3_MAX_CONNECTIONS),
+            limits=Limits(settings.POP3_IDLE_SECONDS, settings.POP3_LOGIN_SECONDS),
             tls=self.tls,
         )
         self._flushing = asyncio.Lock()
@@ -52,6 +52,9 @@ class Pop3Worker(ServerWorker):
             asyncio.create_task(self._repeat(sessions.PRUNE_SECONDS, sessions.prune)),
             asyncio.create_task(self._write_sessions()),
         ]
+
+    def limits(self) -> tuple[int, int]:
+        return settings.POP3_MAX_CONNECTIONS, settings.POP3_MAX_CONNECTIONS_PER_ADDRESS
 
     def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
         return self._connections.connected(arrival)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from mailplatform.arrivals import Networks
+from mailplatform.networks import Networks
 from mailstore.delivery import Body
 from mailstore.wire import unstuff
 from smtpservice import replies

@@ -35,6 +35,7 @@ READY_FOR_TLS = Reply(220, "2.0.0", "Ready to start TLS")
 LOGGED_IN = Reply(235, "2.7.0", "Welcome")
 
 TOO_MANY_CONNECTIONS = Reply(421, "4.3.2", "Too many connections, try again later")
+TOO_MANY_FROM_ADDRESS = Reply(421, "4.7.0", "Too many connections from your address, try again later")
 SHUTTING_DOWN = Reply(421, "4.3.2", "The server is shutting down, try again at once")
 TIMED_OUT = Reply(421, "4.4.2", "Too long without progress, closing")
 FAILED = Reply(421, "4.3.0", "Temporary failure on our side, closing; try again later")

@@ -16,6 +16,7 @@ from accounts.callers import Caller
 from accounts.callers import Protocol as Door
 from accounts.sasl import Question
 from mailplatform.arrivals import Arrival
+from mailplatform.places import Full
 from mailstore.delivery import Body
 from smtpservice import replies
 from smtpservice.protocol import Session
@@ -44,6 +45,10 @@ INLINE_OCTETS = 1024 * 1024
 HANDSHAKE_SECONDS = 30.0
 #: Seconds that clients have to take the 421 of a server that ends, before they are cut off.
 LAST_WORDS_SECONDS = 0.5
+TOO_MANY = {
+    Full.IN_ALL: replies.TOO_MANY_CONNECTIONS,
+    Full.FROM_ADDRESS: replies.TOO_MANY_FROM_ADDRESS,
+}
 #: Seconds between two looks for connections that have been silent too long.
 SWEEP_SECONDS = 1.0
 
@@ -84,7 +89,6 @@ class Connections:
         *,
         hostname: str,
         max_octets: int,
-        max_connections: int,
         idle_seconds: float,
         message_seconds: float,
         tls: ssl.SSLContext | None = None,
@@ -94,7 +98,6 @@ class Connections:
         self.desk = desk
         self.hostname = hostname
         self.max_octets = max_octets
-        self.max_connections = max_connections
         self.idle_seconds = idle_seconds
         self.message_seconds = message_seconds
         self.tls = tls
@@ -170,9 +173,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its type
         self._owner.open.add(self)
-        if len(self._owner.open) > self._owner.max_connections:
-            logger.warning("too many connections: %s is refused", self._arrival.address)
-            self._session.refuse(replies.TOO_MANY_CONNECTIONS)
+        if self._arrival.refused:
+            self._session.refuse(TOO_MANY[self._arrival.refused])
         self.pump()
 
     def data_received(self, data: bytes) -> None:
@@ -350,5 +352,6 @@ class Connection(asyncio.Protocol):
             body.close()
 
     def _leave(self) -> None:
+        self._arrival.leave()
         self._forget_body()
         self._owner.lost(self)

@@ -21,8 +21,8 @@ from accounts.lookup import find_local_domains
 from accounts.models import LoginResult
 from accounts.routing import Forward, Route, may_send_from
 from accounts.sasl import Question
-from mailplatform.arrivals import Networks
 from mailplatform.bridge import Bridge
+from mailplatform.networks import Networks
 from mailstore.delivery import Outcome
 from smtpservice import replies
 from smtpservice.commands import Address

@@ -8,8 +8,9 @@ from django.conf import settings
 
 from accounts import activity
 from accounts.door import Door
-from mailplatform.arrivals import Arrival, Networks
+from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
+from mailplatform.networks import Networks
 from mailplatform.processes import Bind, ServerWorker
 from smtpservice.authenticator import Authenticator
 from smtpservice.intake import LocalIntake
@@ -45,7 +46,6 @@ class SmtpWorker(ServerWorker):
             LocalIntake(self._bridge, hostname=settings.MAIL_HOSTNAME, authenticator=self._authenticator),
             hostname=settings.MAIL_HOSTNAME,
             max_octets=settings.MAIL_MAX_OCTETS,
-            max_connections=settings.SMTP_MAX_CONNECTIONS,
             idle_seconds=settings.SMTP_IDLE_SECONDS,
             message_seconds=settings.SMTP_MESSAGE_SECONDS,
             tls=self.tls,
@@ -58,6 +58,9 @@ class SmtpWorker(ServerWorker):
         self._chores = [asyncio.create_task(self._flush_for_ever())]
         if self._door:
             self._chores.append(asyncio.create_task(self._door.chores()))
+
+    def limits(self) -> tuple[int, int]:
+        return settings.SMTP_MAX_CONNECTIONS, settings.SMTP_MAX_CONNECTIONS_PER_ADDRESS
 
     def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
         return self._connections.connected(Service(bind.role), arrival)

@@ -7,9 +7,11 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 
-from mailplatform.arrivals import Arrival, Networks
+from mailplatform.arrivals import Arrival
 from mailplatform.gate import Gate
-from tests.pop3service.serving import PATIENCE, LoopThread, Tls
+from mailplatform.networks import Networks
+from mailplatform.places import Places
+from tests.pop3service.serving import PATIENCE, LoopThread, Tls, wait_until
 
 
 class Echo(asyncio.Protocol):
@@ -18,9 +20,15 @@ class Echo(asyncio.Protocol):
     def __init__(self, arrival: Arrival) -> None:
         self.arrival = arrival
 
+    def connection_lost(self, error: Exception | None) -> None:
+        self.arrival.leave()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         transport.write(f"{self.arrival.address} {self.arrival.tls or '-'} {self.arrival.plaintext}\n".encode())
+        if self.arrival.refused:
+            transport.write(f"{self.arrival.refused.name}\n".encode())
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
@@ -29,9 +37,14 @@ class Echo(asyncio.Protocol):
 class Gated:
     """Two sockets of 127.0.0.1, `plain` and `encrypted`, behind one gate."""
 
-    def __init__(self, thread: LoopThread, tls: Tls, proxies: Sequence[str], plaintext: Sequence[str]) -> None:
+    def __init__(
+        self, thread: LoopThread, tls: Tls, proxies: Sequence[str], plaintext: Sequence[str], places: Places
+    ) -> None:
         self.thread = thread
-        self.gate: Gate = thread.call(Gate, proxies=Networks(proxies), plaintext=Networks(plaintext), tls=tls.server)
+        self.places = places
+        self.gate: Gate = thread.call(
+            Gate, places=places, proxies=Networks(proxies), plaintext=Networks(plaintext), tls=tls.server
+        )
         self.listeners: list[asyncio.Server] = []
         self.plain, self.encrypted = self._listen(False), self._listen(True)
 
@@ -108,11 +121,19 @@ class Memory:
 
 @contextlib.contextmanager
 def gated(
-    thread: LoopThread, tls: Tls, *, proxies: Sequence[str] = (), plaintext: Sequence[str] = ()
+    thread: LoopThread,
+    tls: Tls,
+    *,
+    proxies: Sequence[str] = (),
+    plaintext: Sequence[str] = (),
+    most: int = 100,
+    most_each: int = 100,
 ) -> Iterator[Gated]:
-    gated = Gated(thread, tls, proxies, plaintext)
+    places = Places(most=most, most_each=most_each, shared=Networks([]))
+    gated = Gated(thread, tls, proxies, plaintext, places)
     try:
         yield gated
     finally:
         gated.close()
+    wait_until(lambda: places.taken == places.told == 0 and not places.each and not places.shaking)
     assert thread.errors == []

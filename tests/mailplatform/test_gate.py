@@ -213,12 +213,70 @@ def test_what_crosses_in_the_clear_crosses_both_parts_of_the_way(
     thread: LoopThread, tls: Tls, proxy: str, origin: Origin, arrival: Arrival
 ) -> None:
     with gated(thread, tls, proxies=[NEAR, FAR], plaintext=["10.0.0.0/8"]) as served:
-        assert served.gate.handed_on(proxy, origin) == arrival
-        assert served.gate.direct(NEAR) == Arrival(NEAR, plaintext=True)
+        for known, wanted in (
+            (served.gate.handed_on(proxy, origin), arrival),
+            (served.gate.direct(NEAR), Arrival(NEAR, plaintext=True)),
+        ):
+            assert known == wanted
+            known.leave()
 
 
 def test_tls_without_a_certificate_is_a_bug_of_ours(thread: LoopThread, tls: Tls) -> None:
     with gated(thread, tls) as served:
         served.gate.tls = None
         with pytest.raises(RuntimeError, match="without a certificate"):
-            served.thread.call(gate._shake_hands, served.gate, None, None, "")
+            served.thread.call(gate._shake_hands, served.gate, None, None, Arrival("192.0.2.1"))
+
+
+class TestPlaces:
+    """Limits hold before the session: for the address of a header, and for handshakes that do not end."""
+
+    def test_who_comes_too_often_is_told_so(self, thread: LoopThread, tls: Tls) -> None:
+        with gated(thread, tls, proxies=HERE, most_each=2) as served:
+            with Caller(served.plain) as first, Caller(served.plain) as second, Caller(served.plain) as third:
+                for caller in (first, second):
+                    caller.send(version_1("192.0.2.7"))
+                    assert caller.hear() == "192.0.2.7 - False"
+                third.send(version_1("192.0.2.7"))
+                assert [third.hear(), third.hear()] == ["192.0.2.7 - False", "FROM_ADDRESS"]
+                with Caller(served.plain) as neighbour:
+                    neighbour.send(version_1("192.0.2.8"))
+                    assert neighbour.hear() == "192.0.2.8 - False"
+            wait_until(lambda: served.places.taken == 0)
+
+    def test_health_checks_and_clients_without_a_name_count_in_all_alone(self, thread: LoopThread, tls: Tls) -> None:
+        with gated(thread, tls, proxies=HERE, most=3, most_each=1) as served, contextlib.ExitStack() as stack:
+            for header in (binary(LOCAL, UNSPEC), binary(PROXY, UNSPEC), b"PROXY UNKNOWN\r\n"):
+                caller = stack.enter_context(Caller(served.plain))
+                caller.send(header)
+                assert caller.hear() == "127.0.0.1 - False"
+            last = stack.enter_context(Caller(served.plain))
+            last.send(version_1("192.0.2.7"))
+            assert [last.hear(), last.hear()] == ["192.0.2.7 - False", "IN_ALL"]
+
+    def test_half_of_those_from_an_address_may_be_in_a_handshake(
+        self, thread: LoopThread, tls: Tls, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level("INFO")
+        with gated(thread, tls, most_each=4) as served:
+            with Caller(served.encrypted), Caller(served.encrypted):
+                wait_until(lambda: served.waiting() == 2)
+                with Caller(served.encrypted) as third:
+                    assert third.ended()
+                with Caller(served.plain) as plain:
+                    assert plain.hear() == "127.0.0.1 - False"
+            wait_until(lambda: served.places.taken == 0)
+            with Caller(served.encrypted) as fourth:
+                fourth.start_tls(tls.client)
+                assert fourth.hear() == "127.0.0.1 TLSv1.3 False"
+                assert not served.places.shaking
+        assert "127.0.0.1: too many TLS handshakes at once" in caplog.text
+
+    def test_who_does_not_listen_to_it_is_cut_off(
+        self, thread: LoopThread, tls: Tls, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("mailplatform.places.TOLD_AT_ONCE", 0)
+        with gated(thread, tls, most=1) as served, Caller(served.plain) as first:
+            first.hear()
+            with Caller(served.plain) as second:
+                assert second.ended()

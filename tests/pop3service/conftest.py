@@ -13,7 +13,7 @@ from mailplatform.certificates import Certificates, Files
 from pop3service import access
 from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.memory import message
-from tests.pop3service.serving import DatabaseServed, LoopThread, MemoryServed, Outage, Tls, loop_thread
+from tests.pop3service.serving import DatabaseServed, LoopThread, MemoryServed, Outage, Tls, loop_thread, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +55,7 @@ def serve(thread: LoopThread) -> Iterator[Callable[..., MemoryServed]]:
     for served in running:
         served.close()
         assert served.open() == 0
+        wait_until(lambda served=served: served.places.taken == served.places.told == 0)
     assert thread.errors == []
 
 

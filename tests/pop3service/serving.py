@@ -21,9 +21,11 @@ from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 
 from accounts.door import Door
-from mailplatform.arrivals import Arrival, Networks
+from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.gate import Gate
+from mailplatform.networks import Networks
+from mailplatform.places import Places
 from pop3service import workers
 from pop3service.access import Keeper
 from pop3service.protocol import Session
@@ -141,10 +143,15 @@ class Served:
         *,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        most: int = 10_000,
+        most_each: int = 10_000,
     ) -> None:
         self.thread = thread
         self.connections: Connections = thread.call(Connections, welcome=welcome, limits=limits or Limits(), tls=tls)
-        self._gate: Gate = thread.call(Gate, proxies=Networks([]), plaintext=Networks(["127.0.0.0/8"]), tls=tls)
+        self.places = Places(most=most, most_each=most_each, shared=Networks([]))
+        self._gate: Gate = thread.call(
+            Gate, places=self.places, proxies=Networks([]), plaintext=Networks(["127.0.0.0/8"]), tls=tls
+        )
         self._listeners: list[asyncio.Server] = []
         self.plain = self._listen(tls=False)
         self.tls = self._listen(tls=True) if tls else 0
@@ -184,6 +191,8 @@ class MemoryServed(Served):
         tls: ssl.SSLContext | None = None,
         slow: tuple[type[Any], ...] = (),
         broken: tuple[type[Any], ...] = (),
+        most: int = 10_000,
+        most_each: int = 10_000,
         **channel: Any,
     ) -> None:
         self.works: list[MemoryWork] = []
@@ -195,7 +204,7 @@ class MemoryServed(Served):
             ours = {"hostname": "dewey", "encrypted": arrival.encrypted, "starttls": tls is not None}
             return Session(Channel(**ours | channel)), self.works[-1]
 
-        super().__init__(thread, welcome, limits=limits, tls=tls)
+        super().__init__(thread, welcome, limits=limits, tls=tls, most=most, most_each=most_each)
 
     @property
     def work(self) -> MemoryWork:

@@ -9,7 +9,6 @@ import pytest
 from accounts.sasl import Authenticate
 from mailplatform.arrivals import Arrival
 from pop3service.protocol import OUTPUT_HIGH
-from pop3service.server import Limits
 from pop3service.states import Finish, ReadListing, ReadPiece
 from tests.pop3service import transcript
 from tests.pop3service.memory import chunks, message
@@ -154,14 +153,27 @@ class TestMuchToSay:
 
 
 class TestLimits:
+    @pytest.mark.parametrize("with_tls", [False, True])
+    def test_so_is_one_too_many_from_an_address(self, serve: Serve, tls: Tls, with_tls: bool) -> None:
+        served = serve(most_each=1, tls=tls.server)
+        context = tls.client if with_tls else None
+        with served.connect(tls=context) as first, served.connect(tls=context) as second:
+            first.greet()
+            words = b"-ERR [SYS/TEMP] too many connections from your address, end some of them or try again later\r\n"
+            assert second.hear_all() == words
+            first.say("QUIT")
+        wait_until(lambda: served.places.taken == served.places.told == 0)
+        with served.connect(tls=context) as third:
+            third.greet()
+
     def test_a_connection_too_many_is_told_so(self, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
-        served = serve(limits=Limits(max_connections=2))
+        served = serve(most=2)
         with served.connect() as first, served.connect() as second, served.connect() as third:
             first.greet()
             second.greet()
             assert third.hear_all() == b"-ERR [SYS/TEMP] too many connections, try again later\r\n"
             assert served.open() == 2
-            assert "2 connections are open, 127.0.0.1 is refused" in caplog.text
+            assert "too many connections: all 2 connections of this worker are taken" in caplog.text
             first.say("QUIT")
             wait_until(lambda: served.open() == 1)
             with served.connect() as fourth:

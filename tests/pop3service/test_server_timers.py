@@ -95,6 +95,25 @@ class TestTimers:
             assert not client.hear_all().endswith(b"\r\n.\r\n")
         assert served.work.left
 
+    @pytest.mark.parametrize(("octets", "stays"), [(1000, 0), (server.SLOWEST_OCTETS // 2, 1)])
+    def test_who_takes_too_little_of_much_keeps_no_memory_for_it(self, serve: Serve, octets: int, stays: int) -> None:
+        """The reader is slow on purpose: what it takes within the idle time counts, not that it takes something."""
+        served = serve(message(300 * 65_536))
+        with served.connect(receive_octets=20_000) as client:
+            client.log_in()
+            client.send(b"RETR 1\r\n")
+            (connection,) = served.connections.open
+            wait_until(lambda: connection._choked)
+            clock = Clock(served)
+            assert clock.strike(1) == 1
+            for seconds in (300, 600, 900):
+                served.thread.call(setattr, connection, "_sent", connection._sent + octets)  # as if it had been taken
+                left = clock.strike(seconds)
+            assert left == stays
+            client.reset()
+        wait_until(lambda: served.open() == 0)
+        assert served.work.left
+
     def test_work_that_takes_long_is_waited_for(self, serve: Serve) -> None:
         served = serve(slow=(Authenticate, Finish))
         with served.connect() as client:

@@ -45,7 +45,7 @@ class Running:
     def connect(self, bind: Bind = PLAIN, context: ssl.SSLContext | None = None) -> Client:
         """A client of a bind; with the client's `context` it begins with TLS."""
         connected = functools.partial(self.worker.connected, bind)
-        gate = self.thread.call(self.worker.gate)
+        gate = self.thread.call(lambda: self.worker.gate)
         listening = self.thread.loop.create_server(lambda: gate.entry(connected, tls=bind.tls), "127.0.0.1", 0)
         self.listeners.append(self.thread.run(listening))
         return Client(self.listeners[-1].sockets[0].getsockname()[1], tls=context)

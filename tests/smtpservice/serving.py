@@ -13,8 +13,9 @@ import uvloop
 
 from accounts.lookup import FoundMailbox
 from accounts.routing import Route
-from mailplatform.arrivals import Networks
 from mailplatform.gate import Gate
+from mailplatform.networks import Networks
+from mailplatform.places import Places
 from mailstore.delivery import Body
 from mailstore.wire import unstuff
 from smtpservice import replies
@@ -159,18 +160,20 @@ async def send_in_packets(client: Client, packets: list[bytes]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(service: Service = Service.SMTP, **options: Any) -> AsyncIterator[Running]:
-    """Serve on a free port; `options` are those of Connections."""
+async def serving(
+    service: Service = Service.SMTP, *, most: int = 100, most_each: int = 100, **options: Any
+) -> AsyncIterator[Running]:
+    """Serve on a free port, so many connections at once; `options` are those of Connections."""
     limits: dict[str, Any] = {
         "hostname": HOST,
         "max_octets": 50_000_000,
-        "max_connections": 100,
         "idle_seconds": 300.0,
         "message_seconds": 3600.0,
     }
     intake = MemoryIntake()
     connections = Connections(intake, **limits | options)
-    gate = Gate(proxies=Networks([]), plaintext=Networks(["127.0.0.0/8"]), tls=connections.tls)
+    places = Places(most=most, most_each=most_each, shared=Networks([]))
+    gate = Gate(places=places, proxies=Networks([]), plaintext=Networks(["127.0.0.0/8"]), tls=connections.tls)
     server = await asyncio.get_running_loop().create_server(
         lambda: gate.entry(functools.partial(connections.connected, service), tls=False), "127.0.0.1", 0
     )
@@ -185,3 +188,4 @@ async def serving(service: Service = Service.SMTP, **options: Any) -> AsyncItera
         intake.found.set()
         await connections.end()
         assert connections.open == set()
+        await until(lambda: places.taken == places.told == 0)

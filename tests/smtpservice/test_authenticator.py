@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from mailplatform.arrivals import Networks
 from mailplatform.bridge import Bridge
+from mailplatform.networks import Networks
 from smtpservice import authenticator, replies
 from smtpservice.authenticator import Authenticator
 from smtpservice.intake import LocalIntake

@@ -1,7 +1,6 @@
 """Connections on real sockets: messages, packets, limits, backpressure."""
 
 import asyncio
-import logging
 import threading
 
 import pytest
@@ -94,9 +93,22 @@ def test_a_client_that_only_stops_sending_gets_all_replies() -> None:
 # --- Limits -----------------------------------------------------------------------------------------------
 
 
+def test_one_connection_too_many_from_an_address_is_told_so() -> None:
+    async def main() -> None:
+        async with serving(most_each=1) as running, await running.client() as first:
+            async with await running.client(greeted=False) as second:
+                assert await second.rest() == replies.TOO_MANY_FROM_ADDRESS.encode()
+            assert await first.say(b"QUIT\r\n") == ["221 2.0.0"]
+            await running.until_empty()
+            async with await running.client() as third:
+                assert await third.say(b"NOOP\r\n") == ["250 2.0.0"]
+
+    run(main())
+
+
 def test_one_connection_too_many_is_told_so_and_a_place_that_is_free_is_taken() -> None:
     async def main() -> None:
-        async with serving(max_connections=2) as running:
+        async with serving(most=2) as running:
             first, second = await running.client(), await running.client()
             async with await running.client(greeted=False) as third:
                 assert await third.rest() == replies.TOO_MANY_CONNECTIONS.encode()
@@ -205,14 +217,3 @@ def test_a_bug_of_ours_ends_one_session_and_is_logged_with_all_of_it(caplog: pyt
 
     run(main())
     assert "RuntimeError: a bug" in caplog.text
-
-
-def test_whom_there_was_no_place_for_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-
-    async def main() -> None:
-        async with serving(max_connections=0) as running, await running.client(greeted=False) as client:
-            await client.rest()
-
-    run(main())
-    assert "too many connections: 127.0.0.1 is refused" in caplog.text

@@ -54,8 +54,9 @@ def with_worker(use: Callable[[SmtpWorker], Awaitable[None]], kind: type[SmtpWor
 
 async def connect(made: SmtpWorker, service: Service) -> Client:
     connected = functools.partial(made.connected, Bind(service.value, "127.0.0.1", 0))
-    gate = made.gate()
-    server = await asyncio.get_running_loop().create_server(lambda: gate.entry(connected, tls=False), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: made.gate.entry(connected, tls=False), "127.0.0.1", 0
+    )
     client = Client(*await asyncio.open_connection(*server.sockets[0].getsockname()))
     server.close()
     return client

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mailplatform.arrivals import Arrival, Networks
+from mailplatform.arrivals import Arrival
+from mailplatform.networks import Networks
 
 
 @pytest.mark.parametrize(
