@@ -55,6 +55,8 @@ def run_suite(name: str, arguments: list[str], *, database_url: str) -> int:
     # A VAR_DIR of its own: the tests neither see nor touch what `make run` keeps in var/.
     with tempfile.TemporaryDirectory(prefix="mailplatform-tests-", dir=memory()) as folder:
         environment = os.environ | {"VAR_DIR": f"{folder}/var", "DATABASE_URL": database_url}
+        # Some two hundred processes are started: none of them is to compile the whole project anew.
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         command += [f"--basetemp={folder}/pytest", *arguments]
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code == NO_TESTS and "--only-with-database" in arguments:

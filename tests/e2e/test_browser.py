@@ -21,7 +21,8 @@ ADMIN = "root"
 DOMAIN = "maison.mrs"
 #: What a container and a machine without a screen need of chromium.
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-MILLISECONDS = 15_000
+MILLISECONDS = 60_000
+expect.set_options(timeout=MILLISECONDS)
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,9 @@ def sessions(mailbox: FoundMailbox) -> None:
 def everything_else(mailbox: FoundMailbox, folder: Path) -> None:
     """All that admin, commands and the intake do."""
     with body_of(b"four" * PIECE_OCTETS) as body:
+        assert body.header() is None  # it is larger than what is kept
+        body.set_header(b"Subject: four\r\n\r\n")
+        body.add_header(b"Authentication-Results: here; none\r\n")
         deliver(body=body, envelope=Envelope("a@b", b"here"), recipients=[mailbox], all_or_none=True)
     have_room([RoomRequest(mailbox, 1)])
     page_of_messages(mailbox.id, before_uid=9, search="x")
