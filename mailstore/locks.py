@@ -34,12 +34,13 @@ Taken = tuple[int, int, int, int, int, int, int, int]
 _TAKE = """
 UPDATE mailstore_maildrop SET lock_worker = %s, lock_serial = lock_serial + 1, locked_at = %s, opened_at = %s
 WHERE mailbox_id IN (
-    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id IN ({mailboxes}) AND {takeable}
+    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id IN ({mailboxes}) AND {takeable}{rested}
     ORDER BY mailbox_id{for_update}
 )
 RETURNING mailbox_id, lock_serial, uidvalidity, next_uid, message_count, octets, version, has_surrogates
 """
 _FREE_OR_DEAD = {False: "lock_worker IS NULL", True: "(lock_worker IS NULL OR lock_worker = %s AND lock_serial = %s)"}
+_RESTED = {False: "", True: " AND (opened_at IS NULL OR opened_at <= %s)"}
 _FREE = """
 UPDATE mailstore_maildrop SET lock_worker = NULL
 WHERE mailbox_id IN (
@@ -51,17 +52,24 @@ RETURNING mailbox_id
 _HELD = "(mailbox_id = %s AND lock_worker = %s AND lock_serial = %s)"
 
 
-def take_locks(*, mailbox_ids: Sequence[int], worker: UUID, dead: Lock | None, now: datetime) -> list[Taken]:
-    """Lock those of the maildrops that are free, or `dead`'s still; answers what the rows of these hold."""
+def take_locks(
+    *, mailbox_ids: Sequence[int], worker: UUID, dead: Lock | None, now: datetime, opened_before: datetime | None = None
+) -> list[Taken]:
+    """Lock those of the maildrops that are free, or `dead`'s still; answers what the rows of these hold.
+
+    With `opened_before` only those of them whose last session began no later.
+    """
     sql = _TAKE.format(
         mailboxes=", ".join(["%s"] * len(mailbox_ids)),
         takeable=_FREE_OR_DEAD[dead is not None],
+        rested=_RESTED[opened_before is not None],
         for_update=_for_update(),
     )
     moment = connection.ops.adapt_datetimefield_value(now)
     holder = [_key(dead.worker), dead.serial] if dead else []
+    rest = [connection.ops.adapt_datetimefield_value(opened_before)] if opened_before else []
     with _cursor() as cursor:
-        cursor.execute(sql, [_key(worker), moment, moment, *mailbox_ids, *holder])
+        cursor.execute(sql, [_key(worker), moment, moment, *mailbox_ids, *holder, *rest])
         taken: list[Taken] = cursor.fetchall()
         return taken
 

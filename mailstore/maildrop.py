@@ -15,7 +15,7 @@ import logging
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -56,6 +56,14 @@ class MaildropInUseError(Exception):
         self.since = since
 
 
+class OpenedLatelyError(Exception):
+    """The last session began less than the login delay before (RFC 2449, 8.1.1: LOGIN-DELAY): `seconds` are missing."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
 class LockLostError(Exception):
     """The lock was taken from the session; nothing of what it asked was done."""
 
@@ -65,16 +73,22 @@ class MaildropInconsistentError(Exception):
 
 
 class MessageGoneError(Exception):
-    """There is no such piece of a message."""
+    """There is no such piece of a message, and there will be none."""
+
+    permanent = True
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """A session of `worker` wants the maildrop, if need be from a dead holder of its lock."""
+    """A session of `worker` wants the maildrop, if need be from a dead holder of its lock.
+
+    `login_delay` seconds have to lie between the beginnings of two sessions.
+    """
 
     mailbox_id: int
     worker: UUID
     take_from: Lock | None = None
+    login_delay: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +156,10 @@ class Closed:
     octets: int
 
 
-def open_maildrops(requests: Sequence[OpenRequest]) -> list[Opened | MaildropInUseError | MailboxGoneError]:
+Refused = MaildropInUseError | OpenedLatelyError | MailboxGoneError
+
+
+def open_maildrops(requests: Sequence[OpenRequest]) -> list[Opened | Refused]:
     """Lock maildrops; one that two requests ask for goes to the first."""
     now = timezone.now()
     first: dict[int, OpenRequest] = {}
@@ -159,13 +176,16 @@ def open_maildrops(requests: Sequence[OpenRequest]) -> list[Opened | MaildropInU
 
 
 def _take(requests: Iterable[OpenRequest], now: datetime) -> dict[int, Opened]:
-    """Lock what can be locked, with one statement where no lock of a dead session is in the way."""
+    """Lock what can be locked: one statement for each login delay, and for each lock of a dead session in the way."""
     opened = {}
-    alike: dict[tuple[UUID, Lock | None], list[int]] = {}
+    alike: dict[tuple[UUID, Lock | None, int], list[int]] = {}
     for request in requests:
-        alike.setdefault((request.worker, request.take_from), []).append(request.mailbox_id)
-    for (worker, dead), mailbox_ids in alike.items():
-        for mailbox_id, serial, *columns in take_locks(mailbox_ids=mailbox_ids, worker=worker, dead=dead, now=now):
+        kind = request.worker, request.take_from, request.login_delay
+        alike.setdefault(kind, []).append(request.mailbox_id)
+    for (worker, dead, delay), mailbox_ids in alike.items():
+        before = now - timedelta(seconds=delay) if delay else None
+        taken = take_locks(mailbox_ids=mailbox_ids, worker=worker, dead=dead, now=now, opened_before=before)
+        for mailbox_id, serial, *columns in taken:
             opened[mailbox_id] = Opened(mailbox_id, Lock(worker, serial), *columns)
     return opened
 
@@ -176,13 +196,18 @@ def _answer(
     opened: dict[int, Opened],
     rows: dict[int, Maildrop],
     now: datetime,
-) -> Opened | MaildropInUseError | MailboxGoneError:
+) -> Opened | Refused:
     mine, row = opened.get(request.mailbox_id), rows.get(request.mailbox_id)
     if mine is not None:
         return mine if first[request.mailbox_id] is request else MaildropInUseError(mine.lock, now)
-    if row is None or row.lock_worker is None:
+    if row is None:
         return MailboxGoneError(request.mailbox_id)
-    return MaildropInUseError(Lock(row.lock_worker, row.lock_serial), row.locked_at or now)
+    lock = Lock(row.lock_worker, row.lock_serial) if row.lock_worker else None
+    if lock is not None and lock != request.take_from:
+        return MaildropInUseError(lock, row.locked_at or now)
+    # Free, and not taken: a host whose clock is ahead may have opened it, but nobody waits longer than the delay.
+    rested = (now - row.opened_at).total_seconds() if row.opened_at else 0.0
+    return OpenedLatelyError(request.login_delay - max(rested, 0.0))
 
 
 def read_listing(opened: Opened) -> Listing:

@@ -10,12 +10,15 @@ Errors: a Refusal is for the client; anything else is ours, and the caller says 
 import asyncio
 import functools
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar, get_args
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
 
 from accounts.activity import count
 from accounts.asking import ask
@@ -32,6 +35,7 @@ from mailstore.maildrop import (
     MaildropInconsistentError,
     MaildropInUseError,
     Opened,
+    OpenedLatelyError,
     OpenRequest,
     close_maildrops,
     open_maildrops,
@@ -206,7 +210,7 @@ class Visit:
         answer = await self._ask(question)
         if not isinstance(answer, Admission):
             return answer  # AUTH goes on with it
-        opened = await self._take_lock(answer.mailbox_id)
+        opened = await self._take_lock(answer.mailbox_id, answer.policy.login_delay_seconds)
         seen = await self._as_seen(opened)
         if self._gone:
             self._keeper.release(opened)
@@ -215,7 +219,7 @@ class Visit:
         login = question.login or answer.address  # a token may say by itself whose it is
         self._entry = self._keeper.sessions.begin(opened, self._caller, login, answer.app_password)
         count("logins")
-        return LoggedIn(seen, answer.read_only)
+        return LoggedIn(seen, answer.policy, answer.read_only)
 
     async def _ask(self, question: Question) -> Admission | Proof:
         """Whether the door lets in. Nobody is told why it does not; a client that has gone need not be told."""
@@ -236,13 +240,16 @@ class Visit:
         finally:
             self._asking = None
 
-    async def _take_lock(self, mailbox_id: int) -> Opened:
+    async def _take_lock(self, mailbox_id: int, login_delay: int) -> Opened:
         keeper = self._keeper
         keeper.opening[mailbox_id] += 1
         try:
-            opened = await self._open(mailbox_id)
+            opened = await self._open(OpenRequest(mailbox_id, keeper.worker, login_delay=login_delay))
         except MailboxGoneError:
             raise Refusal(WRONG_LOGIN, Code.AUTH) from None
+        except OpenedLatelyError as error:
+            wait = duration(max(1, math.ceil(error.seconds)))
+            raise Refusal(f"this mailbox was opened a moment ago, log in again in {wait}", Code.LOGIN_DELAY) from None
         except (DatabaseError, InterfaceError):
             keeper.release_unknown(mailbox_id)
             raise
@@ -251,24 +258,25 @@ class Visit:
         keeper.held.add(opened.lock)
         return opened
 
-    async def _open(self, mailbox_id: int) -> Opened:
+    async def _open(self, request: OpenRequest) -> Opened:
         """Lock the maildrop; waits a moment for its holder, and takes it from a dead one."""
-        gather, worker = self._keeper.bridge.gather, self._keeper.worker
-        request = OpenRequest(mailbox_id, worker)
+        mailbox_id = request.mailbox_id
         waits = iter(IN_USE_WAITS)
         while not self._gone:
             try:
-                return await gather(open_maildrops, request)
+                return await self._keeper.bridge.gather(open_maildrops, request)
             except MaildropInUseError as error:
-                holder = error.holder
+                holder, since = error.holder, error.since
             if await self._is_void(mailbox_id, holder) and request.take_from != holder:
                 logger.info("maildrop %d: its lock is taken from the dead session %s", mailbox_id, holder)
-                request = OpenRequest(mailbox_id, worker, take_from=holder)
+                request = replace(request, take_from=holder)
             elif (wait := next(waits, None)) is not None:
                 await asyncio.sleep(wait)
             else:
-                break
-        raise Refusal("another session has this mailbox open, try again when it has ended", Code.IN_USE)
+                lasts = duration((timezone.now() - since).total_seconds())
+                text = f"another session has had this mailbox open for {lasts}, try again when it has ended"
+                raise Refusal(text, Code.IN_USE)
+        raise Refusal(_GONE)
 
     async def _is_void(self, mailbox_id: int, holder: Lock) -> bool:
         """Whether nobody is behind a lock any more."""
@@ -365,6 +373,14 @@ _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
     ReadPiece: Visit._read_piece,
     Finish: Visit._finish,
 }
+
+
+def duration(seconds: float) -> str:
+    """For people: such as 5 minutes."""
+    for unit, length in (("hour", 3600), ("minute", 60), ("second", 1)):
+        if (number := int(max(seconds, 1) // length)) > 1 or unit == "second":
+            break
+    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _count_down(counter: Counter[int], key: int) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from accounts.sasl import Authenticate, as_text
 from pop3service import sasl, transfer
+from pop3service.capabilities import IMPLEMENTATION, SERVER, policy_lines
 from pop3service.states import (
     Authorization,
     Channel,
@@ -23,6 +24,7 @@ from pop3service.states import (
     Listing,
     LoggedIn,
     Negotiation,
+    Policy,
     ReadListing,
     Refusal,
     Reply,
@@ -39,9 +41,6 @@ MAX_LOGIN_FAILURES = 5
 
 #: Lines of LIST and UIDL that are made at a time: a millisecond's work, and less than OUTPUT_HIGH octets.
 LINES_AT_ONCE = 1000
-
-#: What is true of the whole server (RFC 2449, 6; RFC 3206, 6). EXPIRE NEVER: what nobody deletes stays.
-SERVER_CAPABILITIES = ("RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "IMPLEMENTATION Mailplatform")
 
 Handler = Callable[..., Reply]
 
@@ -256,13 +255,13 @@ def reset(transaction: Transaction) -> Reply:
 
 def capabilities(state: Authorization | Transaction) -> Reply:
     """CAPA (RFC 2449, 5)."""
-    return _capabilities(state.channel, isinstance(state, Authorization))
+    return _capabilities(state.channel, None if isinstance(state, Authorization) else state.policy)
 
 
 @functools.lru_cache(maxsize=64)
-def _capabilities(channel: Channel, before_login: bool) -> bytes:
-    announced = [row.capability(channel, before_login) for row in COMMANDS.values() if row.capability]
-    listed = [line for line in announced if line] + list(SERVER_CAPABILITIES)
+def _capabilities(channel: Channel, own: Policy | None) -> bytes:
+    announced = [row.capability(channel, own is None) for row in COMMANDS.values() if row.capability]
+    listed = [line for line in announced if line] + [*SERVER, *policy_lines(channel.policy, own), IMPLEMENTATION]
     return b"+OK capability list follows\r\n%s.\r\n" % "".join(f"{line}\r\n" for line in listed).encode()
 
 

@@ -42,6 +42,7 @@ INPUT_HIGH = 16 * 1024
 
 _TOO_LONG = f"line too long: a command has at most {MAX_LINE} octets"
 _OUR_ERROR = "something failed on our side, try again later"
+_DAMAGE = "something is lost or damaged on our side, tell your postmaster"
 
 
 class Session:
@@ -129,9 +130,9 @@ class Session:
         except Refusal as refusal:
             self._request_refused(refusal, if_refused)
 
-    def fail(self) -> None:
-        """The request could not be carried out, by no fault of the client (promise 8)."""
-        self.answer(Refusal(_OUR_ERROR, Code.SYS_TEMP))
+    def fail(self, *, permanent: bool = False) -> None:
+        """The request could not be carried out, by no fault of the client (promise 8; RFC 3206, 4)."""
+        self.answer(Refusal(_DAMAGE, Code.SYS_PERM) if permanent else Refusal(_OUR_ERROR, Code.SYS_TEMP))
 
     def end(self, text: str) -> None:
         """End the session from our side, and say why unless a reply has begun. Nothing is deleted.

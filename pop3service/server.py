@@ -368,7 +368,7 @@ class Connection(asyncio.Protocol):
         if self._lost:
             return
         if ours:
-            self._session.fail()
+            self._session.fail(permanent=getattr(error, "permanent", False))
         else:
             self._session.answer(error or outcome.result())
         self._turn()

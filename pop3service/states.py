@@ -18,7 +18,9 @@ class Code(enum.StrEnum):
 
     IN_USE = "IN-USE"
     AUTH = "AUTH"
+    LOGIN_DELAY = "LOGIN-DELAY"
     SYS_TEMP = "SYS/TEMP"
+    SYS_PERM = "SYS/PERM"
 
 
 class Refusal(Exception):
@@ -59,11 +61,41 @@ class Opened(Protocol):
     def octets(self) -> int: ...
 
 
+class Policy(Protocol):
+    """Days after which messages expire, and seconds between two logins; 0 is never, and none."""
+
+    @property
+    def expire_days(self) -> int: ...
+    @property
+    def login_delay_seconds(self) -> int: ...
+    def __hash__(self) -> int: ...
+
+
+class Announced(Policy, Protocol):
+    """What holds for anyone: the shortest life of messages and the longest delay; whether it is the same for all."""
+
+    @property
+    def expire_varies(self) -> bool: ...
+    @property
+    def login_delay_varies(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NoPolicy:
+    """Nothing expires, and nobody has to wait."""
+
+    expire_days: int = 0
+    expire_varies: bool = False
+    login_delay_seconds: int = 0
+    login_delay_varies: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """The answer to a login: the maildrop, and what the login may do with it."""
+    """The answer to a login: the maildrop, what holds for it, and what the login may do with it."""
 
     maildrop: Opened
+    policy: Policy = NoPolicy()
     #: Messages may be fetched and not deleted.
     read_only: bool = False
 
@@ -168,6 +200,7 @@ class Channel:
     plaintext: bool = True
     #: The mechanisms of AUTH, as CAPA names them.
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    policy: Announced = NoPolicy()
 
     @property
     def takes_passwords(self) -> bool:
@@ -215,13 +248,14 @@ class Transaction:
     """Logged in, with a maildrop (RFC 1939, 5)."""
 
     __slots__ = (
-        "channel", "count", "deleted", "deleted_octets", "listing", "octets", "read_only", "retrieved", "tally",
-        "uidvalidity",
+        "channel", "count", "deleted", "deleted_octets", "listing", "octets", "policy", "read_only", "retrieved",
+        "tally", "uidvalidity",
     )  # fmt: skip
 
     def __init__(self, channel: Channel, logged_in: LoggedIn) -> None:
         opened = logged_in.maildrop
         self.channel = channel
+        self.policy = logged_in.policy
         self.read_only = logged_in.read_only
         self.uidvalidity = opened.uidvalidity
         self.count = opened.message_count

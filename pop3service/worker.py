@@ -14,6 +14,7 @@ from django.conf import settings
 
 from accounts import activity
 from accounts.door import Door
+from accounts.policies import find_announced
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
@@ -21,12 +22,14 @@ from pop3service import ending, sessions, workers
 from pop3service.access import Keeper, Visit
 from pop3service.protocol import Session
 from pop3service.server import Connections, Limits
-from pop3service.states import Channel, Ending
+from pop3service.states import Announced, Channel, Ending, NoPolicy
 
 logger = logging.getLogger(__name__)
 
 #: Seconds between two writings of the day's counts.
 FLUSH_SECONDS = 5.0
+#: Seconds between two looks at the policies of all mailboxes.
+ANNOUNCE_SECONDS = 60.0
 
 
 class Pop3Worker(ServerWorker):
@@ -38,8 +41,10 @@ class Pop3Worker(ServerWorker):
         await self._bridge.run(functools.partial(workers.register, **self._row))
         self._door = Door(self._bridge)
         self._keeper = Keeper(bridge=self._bridge, door=self._door, worker=self._row["worker"])
+        reception = Reception(self._keeper, starttls=self.tls is not None)
+        reception.announce(await self._bridge.run(find_announced))
         self._connections = Connections(
-            welcome=Reception(self._keeper, starttls=self.tls is not None),
+            welcome=reception,
             limits=Limits(settings.POP3_IDLE_SECONDS, settings.POP3_LOGIN_SECONDS),
             tls=self.tls,
         )
@@ -48,6 +53,7 @@ class Pop3Worker(ServerWorker):
             asyncio.create_task(self._door.chores()),
             asyncio.create_task(self._repeat(workers.BEAT_SECONDS, functools.partial(workers.beat, **self._row))),
             asyncio.create_task(self._end_asked()),
+            asyncio.create_task(self._announce(reception)),
             asyncio.create_task(self._repeat(FLUSH_SECONDS, activity.flush)),
             asyncio.create_task(self._repeat(sessions.PRUNE_SECONDS, sessions.prune)),
             asyncio.create_task(self._write_sessions()),
@@ -87,6 +93,13 @@ class Pop3Worker(ServerWorker):
                 logger.info("sessions to end: %s", asked)
                 self._connections.end_some(asked, ending.TEXT, Ending.ADMIN)
 
+    async def _announce(self, reception: "Reception") -> None:
+        """Keep up with what CAPA says to anyone."""
+        while True:
+            await asyncio.sleep(ANNOUNCE_SECONDS)
+            if (announced := await self._do(find_announced)) is not None:
+                reception.announce(announced)
+
     async def _write_sessions(self) -> None:
         while True:
             await asyncio.sleep(sessions.FLUSH_SECONDS)
@@ -115,6 +128,11 @@ class Reception:
     def __init__(self, keeper: Keeper, *, starttls: bool) -> None:
         self._keeper = keeper
         self._starttls = starttls
+        self._announced: Announced = NoPolicy()
+
+    def announce(self, policy: Announced) -> None:
+        """What sessions that begin from now on say of the policies before the login."""
+        self._announced = policy
 
     def __call__(self, arrival: Arrival) -> tuple[Session, Visit]:
         channel = Channel(
@@ -123,5 +141,6 @@ class Reception:
             starttls=self._starttls,
             plaintext=arrival.plaintext,
             mechanisms=self._keeper.door.mechanisms,
+            policy=self._announced,
         )
         return Session(channel), self._keeper.visit(arrival.address, arrival.tls)

@@ -15,7 +15,8 @@ from tests.pop3service.serving import DatabaseServed, wait_until
 
 JULES = "jules@maison.mrs"
 WRONG = b"-ERR [AUTH] wrong name or password: check both, the name is the full mail address"
-IN_USE = b"-ERR [IN-USE] another session has this mailbox open, try again when it has ended"
+#: As the beginning of an answer: for how long it has been open follows.
+IN_USE = b"-ERR [IN-USE] another session has had this mailbox open for "
 OUR_ERROR = b"-ERR [SYS/TEMP] something failed on our side, try again later"
 
 

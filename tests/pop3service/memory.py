@@ -17,6 +17,7 @@ from pop3service.states import (
     Code,
     Finish,
     LoggedIn,
+    NoPolicy,
     ReadListing,
     ReadPiece,
     Refusal,
@@ -61,6 +62,7 @@ class MemoryMaildrop:
 
     messages: Sequence[bytes] = ()
     piece_octets: int = 64
+    policy: NoPolicy = field(default_factory=NoPolicy)
     read_only: bool = False
     unique_ids: dict[int, str] = field(default_factory=dict)
     #: What happened: requests in order, and what the last Finish asked for.
@@ -78,7 +80,7 @@ class MemoryMaildrop:
     @property
     def opened(self) -> LoggedIn:
         octets = sum(each.octets for each in self.encoded)
-        return LoggedIn(MemoryOpened(7, len(self.encoded), octets), self.read_only)
+        return LoggedIn(MemoryOpened(7, len(self.encoded), octets), self.policy, self.read_only)
 
     @property
     def listing(self) -> MemoryListing:

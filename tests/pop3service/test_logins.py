@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -13,12 +14,13 @@ from scramp import ScramClient
 from accounts import door
 from accounts.app_passwords import create_app_password
 from accounts.lookup import FoundMailbox
-from accounts.models import LoginRecord, Mailbox, User
+from accounts.models import Domain, LoginRecord, Mailbox, User
 from accounts.services import set_password
+from mailstore.models import Maildrop
 from mailstore.rows import live_messages
 from tests.accounts.issuer import Issuer
 from tests.mailstore.mailboxes import fill, make_mailbox
-from tests.pop3service.mailboxes import JULES, OUR_ERROR, WRONG, Gate, lock_of, try_login, wait_until_free
+from tests.pop3service.mailboxes import JULES, OUR_ERROR, WRONG, Gate, lock, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
 from tests.pop3service.serving import Client, DatabaseServed, Tls, wait_until
 
@@ -278,3 +280,51 @@ class TestPipelining:
         assert [answer[:4] for answer in answers] == [b"+OK ", b"-ERR", b"-ERR", b"+OK ", b"+OK ", b"+OK ", b"+OK "]
         assert answers[1] == WRONG
         assert live_messages(jules.id).count() == 3
+
+
+class TestLoginDelay:
+    """RFC 2449, 6.5 and 8.1.1."""
+
+    def test_who_comes_too_soon_is_told_when(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        Domain.objects.update(login_delay_seconds=600)
+        served = serve_mailboxes()
+        for began, answer in (
+            (timedelta(0), b"+OK"),
+            (
+                timedelta(seconds=100),
+                b"-ERR [LOGIN-DELAY] this mailbox was opened a moment ago, log in again in 8 minutes",
+            ),
+            (
+                timedelta(seconds=599),
+                b"-ERR [LOGIN-DELAY] this mailbox was opened a moment ago, log in again in 1 second",
+            ),
+            (timedelta(seconds=601), b"+OK"),
+        ):
+            wait_until_free(jules)
+            Maildrop.objects.filter(opened_at__isnull=False).update(opened_at=timezone.now() - began)
+            assert try_login(served).startswith(answer)
+            if answer == b"+OK":
+                wait_until_free(jules)
+            else:
+                assert lock_of(jules) is None
+
+    def test_a_wrong_password_is_wrong_before_it_is_too_soon(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        Mailbox.objects.update(login_delay_seconds=600)
+        served = serve_mailboxes()
+        assert try_login(served).startswith(b"+OK")
+        wait_until_free(jules)
+        assert try_login(served, word="wrong") == WRONG
+        assert try_login(served).startswith(b"-ERR [LOGIN-DELAY]")
+
+    def test_in_use_comes_first(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        Mailbox.objects.update(login_delay_seconds=600)
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            assert try_login(served).startswith(b"-ERR [IN-USE]")
+            assert b"LOGIN-DELAY 600" in client.capabilities()
+
+    def test_the_lock_of_a_dead_session_does_not_help(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        Mailbox.objects.update(login_delay_seconds=600)
+        lock(jules, uuid.uuid4())
+        assert try_login(serve_mailboxes()).startswith(b"-ERR [LOGIN-DELAY]")

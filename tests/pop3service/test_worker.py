@@ -15,7 +15,7 @@ from gunicorn.config import Config
 from pytest_django import Settings
 
 from accounts import activity
-from accounts.models import DayCount
+from accounts.models import DayCount, Domain, Mailbox
 from mailplatform.arrivals import Arrival
 from mailplatform.processes import Bind
 from mailstore.locks import Lock
@@ -163,6 +163,23 @@ class TestWorker:
         running = run()
         limits = running.worker._connections.limits
         assert (limits.idle_seconds, limits.login_seconds) == (1234, 56)
+        running.end()
+
+    def test_it_keeps_up_with_what_it_says_of_policies(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def announces(line: bytes) -> bool:
+            with running.connect() as client:
+                return line in client.greet().capabilities()
+
+        monkeypatch.setattr(worker, "ANNOUNCE_SECONDS", 0.01)
+        make_mailbox("jules")
+        Domain.objects.update(expire_days=30)
+        running = run()
+        assert announces(b"EXPIRE 30")
+        make_mailbox("alfred")
+        Mailbox.objects.filter(local_part="alfred").update(expire_days=7)
+        wait_until(lambda: announces(b"EXPIRE 7 USER"))
         running.end()
 
     def test_logins_are_counted_while_it_runs_and_at_its_end(
