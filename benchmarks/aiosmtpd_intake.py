@@ -71,9 +71,10 @@ class Handler:
     async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
         from smtpservice.commands import Address
         from smtpservice.replies import Reply
+        from smtpservice.requests import FindRecipients
 
         local_part, _, domain = address.rpartition("@")
-        (found,) = await self.intake.find([Address(local_part, domain)], 0)
+        (found,) = await self.intake.find(FindRecipients([Address(local_part, domain)], 0))
         if isinstance(found, Reply):
             return found.encode().decode().removesuffix("\r\n")
         envelope.rcpt_tos.append(found)
@@ -228,9 +229,9 @@ def measured(
                 time.sleep(0.1)
 
 
-def make_template(folder: Path) -> None:
+def make_accounts(folder: Path, database_url: str = "") -> None:
     """A database with a mailbox for each connection."""
-    environment = {**os.environ, "VAR_DIR": str(folder), "DATABASE_URL": ""}
+    environment = {**os.environ, "VAR_DIR": str(folder), "DATABASE_URL": database_url}
     code = (
         "from accounts.services import create_account, create_domain, create_mailbox\n"
         f"domain = create_domain(name='{DOMAIN}')\nuser = create_account(username='bench', password='x')\n"
@@ -271,7 +272,7 @@ def _run(options: argparse.Namespace) -> None:
     scenarios = list(itertools.product(("smtp", "lmtp"), (True, False), OCTETS, CONNECTIONS))
     rates: dict[tuple[object, ...], list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="mailplatform-bench-") as folder:
-        make_template(Path(folder))
+        make_accounts(Path(folder))
         for number in range(options.rounds):
             for protocol, store, octets, connections in scenarios:
                 for server in SERVERS if number % 2 else SERVERS[::-1]:

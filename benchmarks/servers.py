@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -43,22 +44,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def greets(port: int) -> bool:
+def greets(port: int, greeting: bytes = b"+OK") -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        greeting = connection.recv(512)
+        said = connection.recv(512)
         connection.sendall(b"QUIT\r\n")
-        return greeting.startswith(b"+OK")
+        return said.startswith(greeting)
     return False
 
 
 @contextlib.contextmanager
-def running(command: list[str], *, port: int, log: Path, **options: object) -> Iterator[int]:
+def running(command: list[str], *, port: int, log: Path, greeting: bytes = b"+OK", **options: Any) -> Iterator[int]:
     """The command as a process of ours, from its greeting on until the block ends; gives its id."""
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, **options)  # type: ignore[call-overload]
+        process = subprocess.Popen(command, stdout=output, stderr=output, **options)
     try:
         deadline = time.monotonic() + STARTING
-        while not greets(port):
+        while not greets(port, greeting):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise NotStartedError(f"{command}\n{log.read_text(errors='replace')[-2000:]}")
             time.sleep(0.1)
@@ -113,7 +114,7 @@ def dovecot_with(template: str, folder: Path) -> Iterator[Server]:
     dovecot.write_maildirs(folder / "mail")
     dovecot.write_passwords(folder / "passwd")
     file = dovecot.write_configuration(template, folder=folder, port=port, user=user, group=group)
-    as_user: dict[str, object] = {}
+    as_user: dict[str, Any] = {}
     if not os.getuid():
         as_user = {"user": user, "group": group, "extra_groups": []}
         for path in (folder, *folder.rglob("*")):
