@@ -49,3 +49,12 @@ def test_the_secret_key_is_made_once_and_kept_from_others(tmp_path: Path) -> Non
     assert (tmp_path / "secret_key").stat().st_mode & 0o777 == 0o600
     assert read("settings.SECRET_KEY", tmp_path, SECRET_KEY="another") == "another"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret_key", "static"]
+
+
+@pytest.mark.parametrize(("wish", "threshold"), [("", 3), ("False", None)])
+def test_statements_are_prepared_unless_a_pooler_forbids_it(wish: str, threshold: int | None, tmp_path: Path) -> None:
+    environment = {"DATABASE_URL": "postgres://db.example.org/mail"}
+    if wish:
+        environment["DATABASE_PREPARED_STATEMENTS"] = wish
+    found = read("settings.DATABASES['default']['OPTIONS']", tmp_path, **environment)
+    assert found.get("prepare_threshold") == threshold
