@@ -13,6 +13,7 @@ out; it then opens with `take_from`, which takes the lock only while it is still
 
 import logging
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,7 +37,7 @@ _LISTED = 20_000
 _FETCHED = 500
 
 _LISTING = (
-    "SELECT uid, octets, wire_octets, header_octets, unique_id FROM mailstore_message "
+    "SELECT uid, octets, wire_octets, header_octets, unique_id, retrieved_at IS NOT NULL FROM mailstore_message "
     "WHERE mailbox_id = %s AND deleted_at IS NULL AND uid > %s AND uid < %s ORDER BY uid LIMIT %s"
 )
 _PIECES = "SELECT mailbox_id, uid, piece, octets FROM mailstore_content WHERE "
@@ -120,6 +121,8 @@ class Listing:
     wire_octets: "array[int]" = field(default_factory=lambda: array("Q"))
     header_octets: "array[int]" = field(default_factory=lambda: array("Q"))
     unique_ids: dict[int, str] = field(default_factory=dict)
+    #: 1 for each message that is known to be marked as retrieved.
+    marked: bytearray = field(default_factory=bytearray)
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -127,6 +130,15 @@ class Listing:
     def unique_id(self, index: int) -> str:
         """The unique-id of a message: for ever the same, and never another's (RFC 1939, 7: UIDL)."""
         return self.unique_ids.get(index) or f"{self.uidvalidity}.{self.uids[index]}"
+
+    def unmarked(self, uids: Iterable[int]) -> list[int]:
+        """Those that are not known to be marked as retrieved: a QUIT writes nothing for the others."""
+        return [uid for uid in uids if not self.marked[bisect_left(self.uids, uid)]]
+
+    def mark(self, uids: Iterable[int]) -> None:
+        """They have been marked as retrieved."""
+        for uid in uids:
+            self.marked[bisect_left(self.uids, uid)] = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +248,14 @@ def _extend(listing: Listing, opened: Opened) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_LISTING, [opened.mailbox_id, after, opened.next_uid, _LISTED])
         while rows := cursor.fetchmany(_FETCHED):
-            uids, octets, wire_octets, header_octets, unique_ids = zip(*rows, strict=True)
+            uids, octets, wire_octets, header_octets, unique_ids, marked = zip(*rows, strict=True)
             if any(unique_ids):
                 listing.unique_ids.update((at, given) for at, given in enumerate(unique_ids, len(listing)) if given)
             listing.uids.extend(uids)
             listing.octets.extend(octets)
             listing.wire_octets.extend(wire_octets)
             listing.header_octets.extend(header_octets)
+            listing.marked.extend(marked)
     return len(listing) - before == _LISTED
 
 

@@ -158,7 +158,9 @@ class Keeper:
 class Visit:
     """One connection's requests, and the lock it holds from the login to the end."""
 
-    __slots__ = ("_added", "_asking", "_caller", "_entry", "_gone", "_keeper", "_opened", "_reader", "_utf8")
+    __slots__ = (
+        "_added", "_asking", "_caller", "_entry", "_gone", "_keeper", "_listing", "_opened", "_reader", "_utf8",
+    )  # fmt: skip
 
     _entry: Entry  # the session's record, from the login on
 
@@ -167,6 +169,7 @@ class Visit:
         self._caller = caller
         self._asking: asyncio.Task[Any] | None = None  # while a login is at the door
         self._opened: Opened | None = None
+        self._listing: Listing | None = None  # as it is stored
         self._reader: Reader | SurrogateReader | None = None  # from the listing on
         self._added: dict[int, int] = {}  # by uid, octets that surrogates have more than their messages
         self._utf8 = False
@@ -319,6 +322,7 @@ class Visit:
     def _begin_reading(self, mailbox_id: int, listing: Listing) -> SessionListing:
         """From here on messages can be read; answers the listing as the session sees it."""
         keeper = self._keeper
+        self._listing = listing
         reader: Reader | SurrogateReader = Reader(keeper.ahead, mailbox_id, listing)
         if self._added:
             correct = functools.partial(keeper.bridge.run, correct_surrogate, mailbox_id)
@@ -342,7 +346,8 @@ class Visit:
         keeper = self._keeper
         opened = self._open_maildrop()
         self._opened = None  # from here on a dropped connection changes nothing
-        closing = CloseRequest(opened.mailbox_id, opened.lock, request.retrieved, request.deleted)
+        retrieved = self._listing.unmarked(request.retrieved) if self._listing else []
+        closing = CloseRequest(opened.mailbox_id, opened.lock, retrieved, request.deleted)
         try:
             if len(request.deleted) > MANY_DELETIONS:
                 closed = sound((await keeper.bridge.run(close_maildrops, [closing]))[0])
@@ -357,6 +362,8 @@ class Visit:
             keeper.sessions.end(self._entry, Ending.FAILED, request.tally)
             keeper.release(opened)
             raise
+        if self._listing:
+            self._listing.mark(retrieved)
         keeper.sessions.end(self._entry, Ending.QUIT, request.tally, closed.messages)
         keeper.held.discard(opened.lock)
 

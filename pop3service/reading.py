@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 #: Messages up to this many octets are read together with others; larger ones piece by piece, each alone.
 SMALL_OCTETS = 64 * 1024
 #: Octets of the first window behind a message, and of the largest.
-FIRST_WINDOW = 64 * 1024
+FIRST_WINDOW = 128 * 1024
 LAST_WINDOW = 512 * 1024
 #: Messages of a window, however small they are.
 WINDOW_MESSAGES = 200
@@ -141,7 +141,7 @@ class Reader(SessionListing):
             if left < 0:
                 break
             end += 1
-        self._next_index, self._window = end, min(self._window * 2, LAST_WINDOW)
+        self._next_index, self._window = end, min(self._window * 4, LAST_WINDOW)
         return list(self.uids[index:end])
 
 

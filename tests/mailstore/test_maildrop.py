@@ -199,6 +199,15 @@ class TestClose:
         assert isinstance(answer, LockLostError)
         assert live_messages(mailbox.id).get().retrieved_at is None
 
+    def test_a_listing_knows_what_is_marked_as_retrieved(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"one", b"two", b"three")
+        session = opened(mailbox)
+        close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[2])])
+        listing = read_listing(opened(mailbox))
+        assert listing.unmarked([1, 2, 3]) == [1, 3]
+        listing.mark([3])
+        assert listing.unmarked([1, 2, 3]) == [1]
+
     def test_twice_is_once(self, mailbox: FoundMailbox) -> None:
         fill(mailbox.id, b"one", b"two")
         session = opened(mailbox)

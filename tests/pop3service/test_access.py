@@ -3,7 +3,7 @@
 import base64
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,6 +11,7 @@ from accounts import activity
 from accounts.lookup import FoundMailbox
 from accounts.models import DayCount, Domain, Mailbox, User
 from accounts.services import create_account, set_active, set_password
+from mailstore.maildrop import Closed, CloseRequest, LockLostError, close_maildrops
 from mailstore.models import Maildrop, Message
 from mailstore.rows import MailboxGoneError, live_messages
 from pop3service import access
@@ -203,6 +204,27 @@ class TestUpdate:
         assert Message.objects.get(mailbox_id=jules.id, uid=3).retrieved_at is not None
         assert Message.objects.get(mailbox_id=jules.id, uid=2).retrieved_at is None
         assert lock_of(jules) is None
+
+    def test_what_is_marked_as_retrieved_is_not_marked_again(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[list[int]] = []
+
+        def close(requests: Sequence[CloseRequest]) -> list[Closed | LockLostError]:
+            asked.extend([*request.retrieved] for request in requests)
+            return close_maildrops(requests)
+
+        monkeypatch.setattr(access, "close_maildrops", close)
+        served = serve_mailboxes()
+        for number in (1, 3):
+            with served.connect() as client:
+                client.log_in(JULES, "x")
+                client.ask(f"RETR {number}")
+                client.ask("RETR 1")
+                assert client.say("QUIT").startswith(b"+OK")
+        assert asked == [[1], [3]]
+        marked = live_messages(jules.id).filter(retrieved_at__isnull=False).order_by("uid")
+        assert [message.uid for message in marked] == [1, 3]
 
     def test_many_deletions_are_work_of_their_own(
         self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
