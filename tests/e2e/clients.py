@@ -22,12 +22,21 @@ CRLF = b"\r\n"
 
 @dataclass(frozen=True)
 class Account:
-    """Where to log in, and as whom. With `authority`, the file of a certificate, by TLS from the first octet."""
+    """Where to log in, and as whom.
+
+    With `authority`, the file of a certificate, by TLS: from the first octet, or after STLS where `stls` says so, which
+    curl, fetchmail and mpop can be made to insist on.
+    """
 
     port: int
     login: str
     password: str
     authority: Path | None = None
+    stls: bool = False
+
+    @property
+    def implicit_tls(self) -> bool:
+        return self.authority is not None and not self.stls
 
 
 @dataclass(frozen=True)
@@ -85,11 +94,11 @@ def _mda(home: Path) -> Path:
 
 def _curl(account: Account, home: Path, keep: bool) -> list[bytes]:
     """curl numbers the messages itself: first LIST, then one URL for each message, then DELE for each."""
-    scheme = "pop3s" if account.authority else "pop3"
+    scheme = "pop3s" if account.implicit_tls else "pop3"
     url = f"{scheme}://localhost:{account.port}/"
     config = f'user = "{account.login}:{account.password}"\nsilent\nshow-error\nfail\nipv4\n'
     if account.authority:
-        config += f'cacert = "{account.authority}"\n'
+        config += f'cacert = "{account.authority}"\nssl-reqd\n'
     curl: list[str | Path] = ["curl", "--disable", "--config", _config(home / "curl", config)]
     count = len(_run([*curl, url], home).splitlines())
     _run([*curl, f"{url}[1-{count}]", "--output", home / "#1.eml"], home)
@@ -99,7 +108,9 @@ def _curl(account: Account, home: Path, keep: bool) -> list[bytes]:
 
 
 def _fetchmail(account: Account, home: Path, keep: bool) -> list[bytes]:
-    tls = f'ssl sslcertck sslcertfile "{account.authority}"' if account.authority else 'sslproto ""'
+    # A version without `ssl` is STLS, and nothing without it.
+    how = 'sslproto "tls1.2+"' if account.stls else "ssl"
+    tls = f'{how} sslcertck sslcertfile "{account.authority}"' if account.authority else 'sslproto ""'
     config = f"""
         set invisible
         poll localhost protocol pop3 service {account.port} bad-header accept
@@ -159,7 +170,8 @@ def _as_getmail_writes(message: bytes) -> bytes:
 
 
 def _mpop(account: Account, home: Path, keep: bool) -> list[bytes]:
-    tls = f"tls on\ntls_starttls off\ntls_trust_file {account.authority}" if account.authority else "tls off"
+    how = f"tls on\ntls_starttls {'on' if account.stls else 'off'}"
+    tls = f"{how}\ntls_trust_file {account.authority}" if account.authority else "tls off"
     config = f"""
 account default
 host localhost
