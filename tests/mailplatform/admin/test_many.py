@@ -24,6 +24,10 @@ PAGES = {
     "found users": "/admin/accounts/user/?q=many",
     "domains": "/admin/accounts/domain/",
     "choices of users": "/admin/autocomplete/?app_label=accounts&model_name=mailbox&field_name=user&term=",
+    "logins": "/admin/accounts/loginrecord/",
+    "sessions": "/admin/pop3service/sessionrecord/",
+    "open sessions": "/admin/pop3service/sessionrecord/open/",
+    "app passwords": "/admin/accounts/user/{user}/app-passwords/",
     "start": "/admin/",
 }
 #: Lists in an order that an index has.
@@ -39,7 +43,7 @@ def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def statements(browser: Client, page: str) -> list[str]:
     with CaptureQueriesContext(connection) as queries:
-        assert browser.get(PAGES[page]).status_code == 200
+        assert browser.get(PAGES[page].format(user=User.objects.order_by("pk")[:1].get().pk)).status_code == 200
     return [query["sql"] for query in queries]
 
 
@@ -56,7 +60,7 @@ def test_a_page_takes_no_more_statements(browser: Client) -> None:
     add_many(14_850, start=150)
     assert Mailbox.objects.count() == 15_001
     assert {page: len(statements(browser, page)) for page in PAGES} == before
-    assert max(before.values()) <= 12
+    assert max(before.values()) <= 13
 
 
 def test_a_list_is_read_in_order_and_counted_in_one_table(browser: Client) -> None:

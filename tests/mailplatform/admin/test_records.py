@@ -160,12 +160,16 @@ def test_a_page_takes_no_more_statements_and_none_that_counts(browser: Client) -
     ],
 )
 def test_a_page_is_read_by_an_index_in_order(browser: Client, mailbox: Mailbox, url: str, table: str) -> None:
-    if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL's plan depends on how much there is")
     with CaptureQueriesContext(connection) as queries:
         assert browser.get(url).status_code == 200
     (rows,) = [query["sql"] for query in queries if f'FROM "{table}"' in query["sql"] and "LIMIT 4" in query["sql"]]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:  # which reads so small a table whole, and sorts it, where it is let
+            cursor.execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off"
+            )
     plan = plan_of(rows)
-    assert "USING INDEX" in plan, plan
+    assert "USING INDEX" in plan or "Index Scan" in plan, plan
     # Of rows of the same moment at most; not of all that are found.
     assert "USE TEMP B-TREE FOR ORDER BY" not in plan, plan
+    assert not re.search(r"(^|-> +)Sort ", plan, re.MULTILINE), plan
