@@ -174,16 +174,19 @@ def deliver(
     recipients: Sequence[FoundMailbox],
     all_or_none: bool,
     optional: Collection[int] = (),
+    maildrops: dict[int, Maildrop] | None = None,
 ) -> list[Outcome]:
     """Store a message for each recipient, with a trace header of its own, in one transaction.
 
     With `all_or_none` it is stored for all of them or for none (SMTP has one reply for all); else each for itself
-    (LMTP, RFC 2033, 4.2). The mailboxes whose ids are `optional` keep it from nobody. Raises
-    django.db.DatabaseError; then nothing is stored.
+    (LMTP, RFC 2033, 4.2). The mailboxes whose ids are `optional` keep it from nobody. `maildrops`
+    are the rows of all of them, where the caller's transaction has locked them already; their counters change with it.
+    Raises django.db.DatabaseError; then nothing is stored, and a transaction around it goes on from a savepoint alone.
     """
     fields, now = body.envelope_fields(), timezone.now()
-    with transaction.atomic():
-        maildrops = lock_maildrops([recipient.id for recipient in recipients])
+    with transaction.atomic(savepoint=maildrops is None):
+        if maildrops is None:
+            maildrops = lock_maildrops([recipient.id for recipient in recipients])
         outcomes = _outcomes(body, envelope, recipients, maildrops)
         needed = [outcome for each, outcome in zip(recipients, outcomes, strict=True) if each.id not in optional]
         if all_or_none and any(outcome is not Outcome.STORED for outcome in needed):

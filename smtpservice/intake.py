@@ -23,12 +23,14 @@ from smtpservice.commands import Address
 from smtpservice.queue import new_identity
 from smtpservice.replies import Reply
 from smtpservice.requests import Deliver, FindRecipients, Service
-from smtpservice.storing import Accepted, Parcel, make_srs, store, today
+from smtpservice.storing import Accepted, Deposit, Parcel, make_srs, store_many, store_one, today
 
 logger = logging.getLogger(__name__)
 
 #: Received headers above which a message is taken to go in a loop (RFC 5321, 6.3: 100 at least is "a large number").
 MAX_HOPS = 100
+#: Octets up to which a message is stored together with others that wait.
+TOGETHER_OCTETS = 256 * 1024
 _HOP = re.compile(rb"^Received:", re.IGNORECASE | re.MULTILINE)
 
 _REPLIES = {
@@ -48,8 +50,17 @@ _DEAD_ENDS = {
 class LocalIntake:
     """Mail in, for the domains of this platform; `hostname` is what Received headers call this host."""
 
-    def __init__(self, bridge: Bridge, *, hostname: str, authenticator: Authenticator | None = None) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        *,
+        hostname: str,
+        authenticator: Authenticator | None = None,
+        storing: Bridge | None = None,
+    ) -> None:
+        """`storing` stores small messages: with one thread, those that wait for it are stored together."""
         self._bridge = bridge
+        self._storing = storing or bridge
         self._hostname = hostname
         self._authenticator = authenticator
         self._srs = make_srs()
@@ -103,7 +114,23 @@ class LocalIntake:
             )
             if refusal is not None:
                 return [refusal]
-        return await self._bridge.run(_store, request, parcel, service)
+        return await self._store(request, parcel, service)
+
+    async def _store(self, request: Deliver[Accepted], parcel: Parcel, service: Service) -> list[Reply]:
+        """Store it once for each end, and answer for each RCPT or for all of them."""
+        body, all_or_none = parcel.body, service is Service.SMTP
+        if _hops(body) > MAX_HOPS:
+            return [replies.TOO_MANY_HOPS] * _copies(request, service)
+        if service is Service.SUBMISSION:
+            return [await self._bridge.run(submission.store_submitted, parcel, request)]
+        deposit = Deposit(parcel, request.recipients, all_or_none)
+        if body.octets <= TOGETHER_OCTETS:
+            outcomes = await self._storing.gather(store_many, deposit)
+        else:
+            outcomes = await self._bridge.run(store_one, deposit)
+        stored = replies.stored(parcel.identity)
+        answers = [_REPLIES.get(outcome, stored) for outcome in outcomes]
+        return [_for_all(answers, size_known=request.mail.size >= body.octets)] if all_or_none else answers
 
     async def _find_one(self, address: Address, size: int, *, submits: bool) -> Accepted | Reply:
         try:
@@ -160,21 +187,6 @@ def _copies(request: Deliver[Accepted], service: Service) -> int:
     return len(request.recipients) if service is Service.LMTP else 1
 
 
-def _store(request: Deliver[Accepted], parcel: Parcel, service: Service) -> list[Reply]:
-    """Store it once for each end, and answer for each RCPT or for all of them."""
-    body = parcel.body
-    all_or_none = service is Service.SMTP
-    if _hops(body) > MAX_HOPS:
-        answers = [replies.TOO_MANY_HOPS] * len(request.recipients)
-    elif service is Service.SUBMISSION:
-        return [submission.store_submitted(parcel, request)]
-    else:
-        outcomes = store(parcel=parcel, recipients=request.recipients, all_or_none=all_or_none)
-        stored = replies.stored(parcel.identity)
-        answers = [_REPLIES.get(outcome, stored) for outcome in outcomes]
-    return [_for_all(answers, size_known=request.mail.size >= body.octets)] if all_or_none else answers
-
-
 def _for_all(answers: Sequence[Reply], *, size_known: bool) -> Reply:
     """The one reply of SMTP.
 
@@ -189,5 +201,5 @@ def _for_all(answers: Sequence[Reply], *, size_known: bool) -> Reply:
 
 
 def _hops(body: Body) -> int:
-    header = next(body.pieces(), b"")[: body.header_octets]
-    return len(_HOP.findall(header))
+    header = body.header()
+    return len(_HOP.findall(next(body.pieces(), b"")[: body.header_octets] if header is None else header))

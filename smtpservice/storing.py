@@ -16,6 +16,8 @@ from accounts import activity
 from accounts.lookup import FoundMailbox, find_local_domains
 from accounts.routing import DeadEnd, Forward, Route, find_routes
 from mailstore.delivery import Body, Envelope, Outcome, deliver
+from mailstore.models import Maildrop
+from mailstore.rows import lock_maildrops
 from smtpservice import queue
 from smtpservice.commands import Mail
 from smtpservice.srs import Srs
@@ -46,11 +48,62 @@ class Parcel:
     submitted: bool = False
 
 
-def store(*, parcel: Parcel, recipients: Sequence[Accepted], all_or_none: bool) -> list[Outcome]:
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """What `store` takes."""
+
+    parcel: Parcel
+    recipients: Sequence[Accepted]
+    all_or_none: bool
+
+
+def store_many(deposits: Sequence[Deposit]) -> Sequence[list[Outcome] | BaseException]:
+    """Store messages that have come at the same moment, made for `bridge.gather`: one commit, which waits for the disk.
+
+    A message that fails does so alone; where the commit fails, all of them have.
+    """
+    if len(deposits) == 1:
+        return [store_one(deposits[0])]
+    with transaction.atomic():
+        # In ascending order for all of them, as for one: no two of us wait for each other in a circle.
+        locked = lock_maildrops([mailbox_id for deposit in deposits for mailbox_id in _mailbox_ids(deposit)])
+        return [_store_among(deposit, locked) for deposit in deposits]
+
+
+def store_one(deposit: Deposit) -> list[Outcome]:
+    """`store`, with its arguments in one."""
+    return store(parcel=deposit.parcel, recipients=deposit.recipients, all_or_none=deposit.all_or_none)
+
+
+def _store_among(deposit: Deposit, locked: dict[int, Maildrop]) -> list[Outcome] | BaseException:
+    """One of several. After an error the counters of its maildrops are read anew."""
+    try:
+        return store(
+            parcel=deposit.parcel,
+            recipients=deposit.recipients,
+            all_or_none=deposit.all_or_none,
+            maildrops={key: locked[key] for key in _mailbox_ids(deposit) if key in locked},
+        )
+    except Exception as error:
+        locked.update(lock_maildrops(_mailbox_ids(deposit)))
+        return error
+
+
+def _mailbox_ids(deposit: Deposit) -> list[int]:
+    return [mailbox.id for each in deposit.recipients for mailbox in each.route.mailboxes]
+
+
+def store(
+    *,
+    parcel: Parcel,
+    recipients: Sequence[Accepted],
+    all_or_none: bool,
+    maildrops: dict[int, Maildrop] | None = None,
+) -> list[Outcome]:
     """Store and queue a message; answers what became of it for each recipient.
 
     Raises django.db.DatabaseError, and then nothing is stored. With `all_or_none` nothing is stored where one of the
-    mailboxes that were named cannot have it.
+    mailboxes that were named cannot have it. `maildrops` as for mailstore.delivery.deliver.
     """
     mailboxes = {mailbox.id: mailbox for each in recipients for mailbox in each.route.mailboxes}
     named = {each.route.mailboxes[0].id for each in recipients if each.route.direct}
@@ -61,6 +114,7 @@ def store(*, parcel: Parcel, recipients: Sequence[Accepted], all_or_none: bool) 
             recipients=list(mailboxes.values()),
             all_or_none=all_or_none,
             optional=mailboxes.keys() - named,
+            maildrops=maildrops,
         )
         outcomes = dict(zip(mailboxes, found, strict=True))
         if Outcome.HELD_BACK not in found:

@@ -42,8 +42,11 @@ class SmtpWorker(ServerWorker):
         submits = any(bind.role == Service.SUBMISSION.value for bind in self.app.binds)
         self._door = Door(self._bridge) if submits else None
         self._authenticator = _make_authenticator()
+        self._storing = Bridge(threads=1)
         self._connections = Connections(
-            LocalIntake(self._bridge, hostname=settings.MAIL_HOSTNAME, authenticator=self._authenticator),
+            LocalIntake(
+                self._bridge, hostname=settings.MAIL_HOSTNAME, authenticator=self._authenticator, storing=self._storing
+            ),
             hostname=settings.MAIL_HOSTNAME,
             max_octets=settings.MAIL_MAX_OCTETS,
             idle_seconds=settings.SMTP_IDLE_SECONDS,
@@ -79,6 +82,7 @@ class SmtpWorker(ServerWorker):
         if self._door:
             await self._door.close()
         await self._flush()
+        await self._storing.close()
         await self._bridge.close()
 
     async def _flush_for_ever(self) -> None:

@@ -4,18 +4,23 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Domain, Mailbox
+from accounts.routing import Route, find_routes
 from accounts.services import create_alias, set_forwarding
 from mailplatform.bridge import Bridge
+from mailstore.delivery import Body, Envelope, Outcome
+from mailstore.models import Maildrop
 from smtpservice import queue, replies
 from smtpservice.intake import LocalIntake
 from smtpservice.models import QueuedMessage, QueuedRecipient
 from smtpservice.queue import read_pieces
 from smtpservice.replies import Reply
 from smtpservice.requests import Service
-from smtpservice.storing import Accepted
+from smtpservice.storing import Accepted, Deposit, Parcel, store_many
+from tests.mailstore.mailboxes import body_of
 from tests.smtpservice.local import ask, assert_nothing_is_stored, make_mailbox, send, stored, with_intake
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -170,3 +175,68 @@ def test_what_rcpt_says_of_dead_ends() -> None:
     type(made).objects.filter(pk=made.pk).update(targets="a@maison.mrs")
     alias("gone", "nobody@maison.mrs")
     assert asked("<a@maison.mrs>", "<gone@maison.mrs>") == [replies.ROUTING_LOOP, replies.UNKNOWN_RECIPIENT]
+
+
+# --- Several at once ------------------------------------------------------------------------------------------------
+
+
+def deposit(address: str, body: Body, *, number: int = 1) -> Deposit:
+    (route,) = find_routes([address])
+    assert isinstance(route, Route)
+    parcel = Parcel(body, Envelope("a@example.org", b"here"), f"{number:016}")
+    return Deposit(parcel, [Accepted(address, route)], all_or_none=True)
+
+
+def test_messages_of_the_same_moment_are_one_commit_and_none_is_lost() -> None:
+    alias("team", JULES, ALFRED, "x@elsewhere.org")
+    bodies = [body_of(b"Subject: %d\r\n\r\n" % number) for number in range(6)]
+    addresses = [JULES, "team@maison.mrs", ALFRED, JULES, "team@maison.mrs", JULES]
+    with CaptureQueriesContext(connection) as queries:
+        deposits = [
+            deposit(address, body, number=n) for n, (address, body) in enumerate(zip(addresses, bodies, strict=True))
+        ]
+        outcomes = store_many(deposits)
+    assert outcomes == [[Outcome.STORED]] * 6
+    begun = [query for query in queries if query["sql"].startswith("BEGIN")]
+    assert len(begun) == 1 or connection.vendor == "postgresql"
+    assert [copy.rpartition(b"Subject: ")[2][:1] for copy in stored(JULES)] == [b"0", b"1", b"3", b"4", b"5"]
+    assert [copy.rpartition(b"Subject: ")[2][:1] for copy in stored(ALFRED)] == [b"1", b"2", b"4"]
+    assert QueuedMessage.objects.count() == 2
+    for address, number in ((JULES, 5), (ALFRED, 3)):
+        drop = Maildrop.objects.get(mailbox__address=address)
+        assert (drop.message_count, drop.next_uid) == (number, number + 1)
+        assert drop.octets == sum(len(copy) for copy in stored(address))
+    for body in bodies:
+        body.close()
+
+
+def test_one_that_fails_does_so_alone_and_the_counters_stay_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    alias("out", JULES, "x@elsewhere.org")
+
+    def fail(**_arguments: object) -> None:
+        raise DataError("too long")
+
+    monkeypatch.setattr(queue, "enqueue", fail)
+    with body_of(MESSAGE) as first, body_of(MESSAGE) as second, body_of(MESSAGE) as third:
+        good, bad, also = store_many([deposit(JULES, first), deposit("out@maison.mrs", second), deposit(JULES, third)])
+    assert (good, also) == ([Outcome.STORED], [Outcome.STORED])
+    assert isinstance(bad, DataError)
+    assert len(stored(JULES)) == 2
+    drop = Maildrop.objects.get(mailbox__address=JULES)
+    assert (drop.message_count, drop.next_uid, drop.octets) == (2, 3, sum(len(copy) for copy in stored(JULES)))
+
+
+def test_a_quota_holds_among_messages_of_the_same_moment() -> None:
+    Mailbox.objects.filter(address=JULES).update(quota_messages=2)
+    bodies = [body_of(MESSAGE) for _ in range(4)]
+    found = store_many([deposit(JULES, body) for body in bodies])
+    assert found == [[Outcome.STORED]] * 2 + [[Outcome.OVER_QUOTA]] * 2
+    for body in bodies:
+        body.close()
+
+
+def test_a_mailbox_that_has_gone_is_found_out_among_several() -> None:
+    with body_of(MESSAGE) as first, body_of(MESSAGE) as second:
+        deposits = [deposit(ALFRED, first), deposit(JULES, second)]
+        Mailbox.objects.filter(address=ALFRED).delete()
+        assert store_many(deposits) == [[Outcome.GONE], [Outcome.STORED]]
