@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test lint format bench soak conformance
+.PHONY: setup run test lint format messages bench soak conformance
 
 .venv/.run-stamp: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,13 @@ conformance: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The texts that are translated: collected from the code and compiled. Needs GNU gettext; the compiled files are kept.
+messages: setup
+	for app in $(dir $(wildcard */locale/)); do \
+		(cd $$app/.. && ../$(BIN)/python ../manage.py makemessages --locale fr --no-wrap --no-location \
+			&& ../$(BIN)/python ../manage.py compilemessages --locale fr) || exit; \
+	done
 
 format: setup
 	$(BIN)/ruff check --fix .

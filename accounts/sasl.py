@@ -92,7 +92,12 @@ Move = bytes | Question | Admitted
 
 
 class SaslError(Exception):
-    """An exchange that ends by the client's doing. The text is public."""
+    """An exchange that ends by the client's doing. The text is public, in English; protocols may translate it."""
+
+    def __init__(self, text: str, **parameters: str) -> None:
+        super().__init__(text % parameters)
+        self.text = text
+        self.parameters: dict[str, Any] = dict(parameters)
 
 
 class UnknownMechanismError(SaslError):
@@ -107,6 +112,11 @@ class ExchangeCancelledError(SaslError):
     """The client sent `*`."""
 
 
+def _(english: str) -> str:
+    """Mark a text that is to be translated; `make messages` collects them."""
+    return english
+
+
 _Mechanism = Generator[bytes | Question, Any, Any]
 
 
@@ -119,7 +129,7 @@ class Exchange:
         """`initial`: the client's initial response, `=` for an empty one (RFC 5034, 4; RFC 4954, 4), None for none."""
         known = name.upper().decode("ascii", "replace")
         if known not in MECHANISMS or known not in offered:
-            raise UnknownMechanismError("unknown mechanism: AUTH alone lists those of this server")
+            raise UnknownMechanismError(_("unknown mechanism: AUTH alone lists those of this server"))
         response = None if initial is None else b"" if initial == b"=" else _decoded(initial)
         self._mechanism = MECHANISMS[known](response)
 
@@ -129,7 +139,7 @@ class Exchange:
     def respond(self, line: bytes) -> Move:
         """A line of the client, without its end, in answer to a challenge."""
         if line == b"*":
-            raise ExchangeCancelledError("authentication cancelled")
+            raise ExchangeCancelledError(_("authentication cancelled"))
         return self._go_on(_decoded(line))
 
     def answer(self, answer: Any) -> Move:
@@ -155,7 +165,7 @@ def _decoded(line: bytes) -> bytes:
     try:
         return binascii.a2b_base64(line, strict_mode=True)
     except binascii.Error:
-        raise MalformedError("this is not base64: begin again with AUTH") from None
+        raise MalformedError(_("this is not base64: begin again with AUTH")) from None
 
 
 def as_text(octets: bytes) -> str:
@@ -175,7 +185,7 @@ def plain(initial: bytes | None) -> _Mechanism:
     message = (yield b"") if initial is None else initial
     parts = message.split(b"\0")
     if len(parts) != 3 or not parts[1]:
-        raise MalformedError("PLAIN takes [authzid] NUL name NUL password")
+        raise MalformedError(_("PLAIN takes [authzid] NUL name NUL password"))
     authzid, login, password = map(as_text, parts)
     return (yield Authenticate(login, password, authzid=authzid, mechanism="PLAIN"))
 
@@ -185,7 +195,7 @@ def login(initial: bytes | None) -> _Mechanism:
     name = (yield b"Username:") if initial is None else initial
     secret = yield b"Password:"
     if not name.strip():
-        raise MalformedError("LOGIN takes a name and a password")
+        raise MalformedError(_("LOGIN takes a name and a password"))
     return (yield Authenticate(as_text(name.strip()), as_text(secret), mechanism="LOGIN"))
 
 
@@ -198,12 +208,12 @@ def scram(mechanism: str, initial: bytes | None) -> _Mechanism:
         final = yield proof.challenge(first).encode()
         answer = proof.check(_utf8(final))
     except ValueError:
-        raise MalformedError(f"{mechanism}: this message is not understood") from None
+        raise MalformedError(_("%(mechanism)s: this message is not understood"), mechanism=mechanism) from None
     if answer is None:
         yield RejectProof(name, proof)
         raise RuntimeError("a wrong proof was not refused")
     if (yield answer.encode()):
-        raise MalformedError(f"{mechanism}: an empty line was expected")
+        raise MalformedError(_("%(mechanism)s: an empty line was expected"), mechanism=mechanism)
     return (yield Admit(name, proof))
 
 
@@ -211,11 +221,11 @@ def _name(first: str) -> str:
     """The name in a client's first message (RFC 5802, 7: client-first-message)."""
     flag, comma, rest = first.partition(",")
     authzid, second, bare = rest.partition(",")
-    name, third, _ = bare.partition(",")
+    name, third, _rest = bare.partition(",")
     if not (comma and second and third) or flag not in ("n", "y") or not name.startswith("n=") or name == "n=":
-        raise MalformedError("this is no first message of SCRAM without channel binding")
+        raise MalformedError(_("this is no first message of SCRAM without channel binding"))
     if authzid:  # which scramp does not take
-        raise MalformedError("SCRAM opens one's own mailbox here: for another one use PLAIN")
+        raise MalformedError(_("SCRAM opens one's own mailbox here: for another one use PLAIN"))
     return _unescaped(name[2:])
 
 
@@ -224,7 +234,7 @@ def oauthbearer(initial: bytes | None) -> _Mechanism:
     message = _utf8((yield b"") if initial is None else initial)
     matched = _OAUTHBEARER.fullmatch(message)
     if matched is None:
-        raise MalformedError("OAUTHBEARER takes n,a=name,^Aauth=Bearer token^A^A")
+        raise MalformedError(_("OAUTHBEARER takes n,a=name,^Aauth=Bearer token^A^A"))
     login, pairs = matched.group("authzid") or "", matched.group("pairs").split("\1")
     return (yield from _by_token("OAUTHBEARER", _unescaped(login), pairs, b'{"status":"invalid_token"}'))
 
@@ -234,7 +244,7 @@ def xoauth2(initial: bytes | None) -> _Mechanism:
     message = _utf8((yield b"") if initial is None else initial)
     user, *pairs = message.removesuffix("\1\1").split("\1")
     if not message.endswith("\1\1") or not user.startswith("user="):
-        raise MalformedError("XOAUTH2 takes user=name^Aauth=Bearer token^A^A")
+        raise MalformedError(_("XOAUTH2 takes user=name^Aauth=Bearer token^A^A"))
     return (yield from _by_token("XOAUTH2", user[5:], pairs, b'{"status":"401","schemes":"bearer"}'))
 
 
@@ -243,7 +253,7 @@ def _by_token(mechanism: str, login: str, pairs: list[str], error: bytes) -> _Me
     found = [matched for pair in pairs if (matched := _BEARER.fullmatch(pair))]
     try:
         if len(found) != 1:  # RFC 7628, 4.3: a client without a token asks what it would need
-            raise MalformedError(f"{mechanism} takes a bearer token")
+            raise MalformedError(_("%(mechanism)s takes a bearer token"), mechanism=mechanism)
         return (yield AdmitToken(login, found[0].group(1), mechanism))
     except Exception:
         # RFC 7628, 3.2.3: the client answers with an octet that says nothing, and only then has it failed.
@@ -264,7 +274,7 @@ def _utf8(octets: bytes) -> str:
     try:
         return octets.decode()
     except UnicodeDecodeError:
-        raise MalformedError("this is not UTF-8") from None
+        raise MalformedError(_("this is not UTF-8")) from None
 
 
 #: By name, those that a client should prefer first.

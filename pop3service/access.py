@@ -59,6 +59,7 @@ from pop3service.states import (
     Tally,
 )
 from pop3service.surrogates import SurrogateReader, shown, shown_listing
+from pop3service.words import _
 from pop3service.workers import are_dead
 
 logger = logging.getLogger(__name__)
@@ -72,11 +73,11 @@ IN_USE_WAITS = (0.05, 0.2, 0.5)
 #: Seconds between tries to free a lock while the database is away.
 RELEASE_WAIT = 1.0
 
-WRONG_LOGIN = "wrong name or password: check both, the name is the full mail address"
-_GONE = "the connection has gone"
+WRONG_LOGIN = _("wrong name or password: check both, the name is the full mail address")
+_GONE = _("the connection has gone")
 _COME_BACK = {
-    LoginResult.THROTTLED: "too many failed logins, try again in {} seconds",
-    LoginResult.BUSY: "too many logins at this moment, try again in {} seconds",
+    LoginResult.THROTTLED: _("too many failed logins, try again in %(seconds)d seconds"),
+    LoginResult.BUSY: _("too many logins at this moment, try again in %(seconds)d seconds"),
 }
 
 
@@ -235,7 +236,7 @@ class Visit:
             raise Refusal(WRONG_LOGIN, Code.AUTH) from None
         except ThrottledError as error:
             # RFC 3206, 4: nothing is wrong with the password, so a client should not ask its user for another one.
-            raise Refusal(_COME_BACK[error.reason].format(error.seconds), Code.SYS_TEMP) from None
+            raise Refusal(_COME_BACK[error.reason], Code.SYS_TEMP, seconds=error.seconds) from None
         except asyncio.CancelledError:
             if not self._gone:
                 raise
@@ -251,8 +252,8 @@ class Visit:
         except MailboxGoneError:
             raise Refusal(WRONG_LOGIN, Code.AUTH) from None
         except OpenedLatelyError as error:
-            wait = duration(max(1, math.ceil(error.seconds)))
-            raise Refusal(f"this mailbox was opened a moment ago, log in again in {wait}", Code.LOGIN_DELAY) from None
+            text = _("this mailbox was opened a moment ago, log in again in %(lasts)s")
+            raise Refusal(text, Code.LOGIN_DELAY, lasts=math.ceil(error.seconds)) from None
         except (DatabaseError, InterfaceError):
             keeper.release_unknown(mailbox_id)
             raise
@@ -276,9 +277,8 @@ class Visit:
             elif (wait := next(waits, None)) is not None:
                 await asyncio.sleep(wait)
             else:
-                lasts = duration((timezone.now() - since).total_seconds())
-                text = f"another session has had this mailbox open for {lasts}, try again when it has ended"
-                raise Refusal(text, Code.IN_USE)
+                text = _("another session has had this mailbox open for %(lasts)s, try again when it has ended")
+                raise Refusal(text, Code.IN_USE, lasts=(timezone.now() - since).total_seconds())
         raise Refusal(_GONE)
 
     async def _is_void(self, mailbox_id: int, holder: Lock) -> bool:
@@ -315,7 +315,7 @@ class Visit:
         try:
             listing = await self._keeper.bridge.run(read_listing, opened)
         except MaildropInconsistentError:
-            raise Refusal("this mailbox was repaired just now, log in again", Code.SYS_TEMP, ends=True) from None
+            raise Refusal(_("this mailbox was repaired just now, log in again"), Code.SYS_TEMP, ends=True) from None
         self._keeper.listings.put(opened, listing)
         return self._begin_reading(opened.mailbox_id, listing)
 
@@ -356,7 +356,7 @@ class Visit:
         except LockLostError:
             keeper.sessions.end(self._entry, Ending.FAILED, request.tally)
             keeper.held.discard(opened.lock)
-            text = "this session had lost its mailbox to another one, nothing was deleted: log in again"
+            text = _("this session had lost its mailbox to another one, nothing was deleted: log in again")
             raise Refusal(text, Code.SYS_TEMP) from None
         except Exception:
             keeper.sessions.end(self._entry, Ending.FAILED, request.tally)
@@ -369,7 +369,7 @@ class Visit:
 
     def _open_maildrop(self) -> Opened:
         if self._opened is None:
-            raise Refusal("this session is over, log in again", Code.SYS_TEMP, ends=True)
+            raise Refusal(_("this session is over, log in again"), Code.SYS_TEMP, ends=True)
         return self._opened
 
 
@@ -380,14 +380,6 @@ _CARRIERS: dict[type[Request], Callable[[Visit, Any], Any]] = {
     ReadPiece: Visit._read_piece,
     Finish: Visit._finish,
 }
-
-
-def duration(seconds: float) -> str:
-    """For people: such as 5 minutes."""
-    for unit, length in (("hour", 3600), ("minute", 60), ("second", 1)):
-        if (number := int(max(seconds, 1) // length)) > 1 or unit == "second":
-            break
-    return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
 def _count_down(counter: Counter[int], key: int) -> None:

@@ -13,9 +13,10 @@ from django.db.models.functions import Now
 
 from mailstore.locks import Lock
 from pop3service.models import EndRequest
+from pop3service.words import _
 
 #: What the client is told.
-TEXT = "an admin has ended this session, nothing was deleted: log in again"
+TEXT = _("an admin has ended this session, nothing was deleted: log in again")
 #: A request that nobody took after so long was for a worker that is no more.
 FORGET_AFTER = timedelta(hours=1)
 
@@ -33,7 +34,7 @@ def ask_to_end(*, mailbox_id: int, lock: Lock) -> None:
 
 def find_asked(sessions: Sequence[Named]) -> set[Named]:
     """Those of the sessions that are to end and whose workers have not heard of it yet."""
-    asked = EndRequest.objects.filter(mailbox_id__in=[mailbox_id for mailbox_id, _ in sessions])
+    asked = EndRequest.objects.filter(mailbox_id__in=[mailbox_id for mailbox_id, _serial in sessions])
     return set(sessions) & set(asked.values_list("mailbox_id", "serial"))
 
 

@@ -7,11 +7,13 @@ the buffer, so replies leave in the order of the commands whatever the client pi
 Session, whatever octets go in: any that does is a bug.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
 from pop3service import sasl
-from pop3service.commands import carry_out, login_failed
+from pop3service.commands import carry_out
+from pop3service.logins import login_failed
 from pop3service.states import (
     Authorization,
     Channel,
@@ -27,6 +29,7 @@ from pop3service.states import (
     Tally,
     Transaction,
 )
+from pop3service.words import Text, Words, _
 
 #: Octets of a command line with its line end (RFC 2449, 4); of a response within AUTH, also in the line of AUTH itself:
 #: clients send longer ones than RFC 5034, 4 allows.
@@ -39,10 +42,6 @@ MAX_COMMANDS_BEFORE_LOGIN = 100
 OUTPUT_HIGH = 64 * 1024
 #: Octets of commands that wait, above which the caller should stop reading.
 INPUT_HIGH = 16 * 1024
-
-_TOO_LONG = f"line too long: a command has at most {MAX_LINE} octets"
-_OUR_ERROR = "something failed on our side, try again later"
-_DAMAGE = "something is lost or damaged on our side, tell your postmaster"
 
 
 class Session:
@@ -81,7 +80,7 @@ class Session:
         self._output: list[bytes] = []
         self._output_octets = 0
         self._more: Iterator[bytes] | None = None  # the rest of a reply that has begun
-        self._send(b"+OK %s POP3 server ready\r\n" % channel.hostname.encode())
+        self._send(_greeting(channel.words, channel.hostname))
 
     # --- What the caller looks at ---
 
@@ -132,16 +131,20 @@ class Session:
 
     def fail(self, *, permanent: bool = False) -> None:
         """The request could not be carried out, by no fault of the client (promise 8; RFC 3206, 4)."""
-        self.answer(Refusal(_DAMAGE, Code.SYS_PERM) if permanent else Refusal(_OUR_ERROR, Code.SYS_TEMP))
+        if permanent:
+            refusal = Refusal(_("something is lost or damaged on our side, tell your postmaster"), Code.SYS_PERM)
+        else:
+            refusal = Refusal(_("something failed on our side, try again later"), Code.SYS_TEMP)
+        self.answer(refusal)
 
-    def end(self, text: str) -> None:
+    def end(self, text: Text) -> None:
         """End the session from our side, and say why unless a reply has begun. Nothing is deleted.
 
         An UPDATE that has begun is waited for: its reply is the session's last.
         """
         if isinstance(self.state, Authorization | Negotiation | Transaction):
             if self._more is None and (self._if_refused is not IfRefused.ABORT or self.request is None):
-                self._send(Refusal(text, Code.SYS_TEMP).reply)
+                self._say(Refusal(text, Code.SYS_TEMP))
             self._close()
 
     def advance(self) -> bool:
@@ -201,13 +204,13 @@ class Session:
         try:
             if self._overlong:
                 self._overlong = False
-                raise Refusal(_TOO_LONG)
+                raise Refusal(_("line too long: a command has at most %(most)d octets"), most=MAX_LINE)
             self._take(carry_out(self.state, line))
             self._refusals = 0
         except Refusal as refusal:
             self._refuse(refusal)
         if self.commands >= MAX_COMMANDS_BEFORE_LOGIN and self.request is None and not self.logged_in:
-            self.end("too many commands without a login, connect again")
+            self.end(_("too many commands without a login, connect again"))
 
     def _take(self, step: Reply) -> None:
         if isinstance(step, bytes):
@@ -233,7 +236,7 @@ class Session:
             self._close()
             return
         self._fail_login(refusal)
-        self._send(refusal.reply)
+        self._say(refusal)
         if refusal.ends or then is IfRefused.END:
             self._close()
 
@@ -241,9 +244,9 @@ class Session:
         self._fail_login(refusal)
         self._refusals += 1
         if self._refusals < MAX_REFUSALS:
-            self._send(refusal.reply)
+            self._say(refusal)
         else:
-            self._send(b"-ERR too many bad commands, connect again\r\n")
+            self._say(Refusal(_("too many bad commands, connect again")))
         if self._refusals >= MAX_REFUSALS or refusal.ends:
             self._close()
 
@@ -255,11 +258,19 @@ class Session:
             login_failed(self.state, refusal)
 
     def _close(self) -> None:
-        self.state = Closed()
+        self.state = Closed(self.state.channel)
         self.request = self._then = self._more = None
         self._input, self._at = b"", 0
+
+    def _say(self, refusal: Refusal) -> None:
+        self._send(refusal.reply(self.state.channel.words))
 
     def _send(self, octets: bytes) -> None:
         if octets:
             self._output.append(octets)
             self._output_octets += len(octets)
+
+
+@functools.lru_cache(maxsize=16)
+def _greeting(words: Words, hostname: str) -> bytes:
+    return words.ok(_("%(hostname)s POP3 server ready"), hostname=hostname)

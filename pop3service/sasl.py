@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from accounts.sasl import Admitted, Exchange, Move, SaslError
 from pop3service.states import Authorization, Code, LoggedIn, Negotiation, Refusal, Step
+from pop3service.words import Text
 
 _CRLF = b"\r\n"
 
@@ -14,7 +15,7 @@ def begin(state: Authorization, name: bytes, initial: bytes | None, welcome: Cal
     try:
         exchange = Exchange(name, initial, state.channel.mechanisms)
     except SaslError as error:
-        raise Refusal(str(error)) from None
+        raise _refusal(error) from None
     return _go_on(Negotiation(state, exchange, welcome), exchange.begin)
 
 
@@ -34,7 +35,7 @@ def _go_on(negotiation: Negotiation, make: Callable[[], Move]) -> Step:
     try:
         move = make()
     except SaslError as error:
-        raise Refusal(str(error)) from None
+        raise _refusal(error) from None
     if isinstance(move, Admitted):
         return negotiation.welcome(move.answer)
     if isinstance(move, bytes):
@@ -45,3 +46,7 @@ def _go_on(negotiation: Negotiation, make: Callable[[], Move]) -> Step:
 
 def _answered(negotiation: Negotiation, answer: object) -> Step:
     return _go_on(negotiation, lambda: negotiation.exchange.answer(answer))
+
+
+def _refusal(error: SaslError) -> Refusal:
+    return Refusal(Text(error.text), **error.parameters)

@@ -20,6 +20,7 @@ from mailplatform.arrivals import Arrival
 from mailplatform.places import Full
 from pop3service.protocol import OUTPUT_HIGH, Session
 from pop3service.states import Code, Ending, Refusal, Request, StartTls, Tally
+from pop3service.words import ENGLISH, Text, _
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +36,10 @@ LAST_WORDS_SECONDS = 5.0
 HURRIED_SECONDS = 1.0
 
 TOO_MANY = {
-    Full.IN_ALL: "too many connections, try again later",
-    Full.FROM_ADDRESS: "too many connections from your address, end some of them or try again later",
+    Full.IN_ALL: _("too many connections, try again later"),
+    Full.FROM_ADDRESS: _("too many connections from your address, end some of them or try again later"),
 }
-SHUTDOWN = "the server is shutting down, try again later; nothing was deleted"
+SHUTDOWN = _("the server is shutting down, try again later; nothing was deleted")
 
 
 class Work(Protocol):
@@ -93,7 +94,7 @@ class Connections:
         if not self.open:
             self._none_open.set()
 
-    def end_some(self, names: Container[Any], text: str, ending: Ending) -> None:
+    def end_some(self, names: Container[Any], text: Text, ending: Ending) -> None:
         """End the sessions whose work has one of these names, with a word."""
         for connection in list(self.open):
             if connection.name in names:
@@ -228,7 +229,7 @@ class Connection(asyncio.Protocol):
 
     # --- What the server calls ---
 
-    def end(self, text: str, ending: Ending) -> None:
+    def end(self, text: Text, ending: Ending) -> None:
         """End the session from our side; it may have to wait for an UPDATE that has begun."""
         self._ending = self._ending or ending
         self._session.end(text)
@@ -265,8 +266,8 @@ class Connection(asyncio.Protocol):
 
     # --- Inside ---
 
-    def _turn_away(self, text: str) -> None:
-        self._transport.write(Refusal(text, Code.SYS_TEMP).reply)
+    def _turn_away(self, text: Text) -> None:
+        self._transport.write(Refusal(text, Code.SYS_TEMP).reply(ENGLISH))
         self._transport.close()
 
     def _turn(self) -> None:
@@ -388,7 +389,7 @@ class Connection(asyncio.Protocol):
         except OSError as error:
             transport.abort()
             self.connection_lost(error)  # the transport is the handshake's by now and does not tell us
-            raise Refusal("the TLS handshake failed") from None
+            raise Refusal(_("the TLS handshake failed")) from None
         self._take_transport(upgraded)
         self._work.encrypted(self._tls_version())
         self._reading = True

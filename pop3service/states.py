@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from accounts.sasl import Exchange, Question
+from pop3service.words import ENGLISH, Text, Words
 
 
 class Code(enum.StrEnum):
@@ -24,13 +25,21 @@ class Code(enum.StrEnum):
 
 
 class Refusal(Exception):
-    """A -ERR reply: `text` is public and says what the client can do; `ends` closes the session after it."""
+    """A -ERR reply: its text is public and says what the client can do; `ends` closes the session after it.
 
-    def __init__(self, text: str, code: Code | None = None, *, ends: bool = False) -> None:
-        super().__init__(text)
-        self.reply = f"-ERR [{code}] {text}\r\n".encode() if code else f"-ERR {text}\r\n".encode()
+    The text is marked for translation where it is written: `Refusal(_("no message %(number)d"), number=7)`.
+    """
+
+    def __init__(self, text: Text, code: Code | None = None, *, ends: bool = False, **parameters: object) -> None:
+        super().__init__(text, parameters)
+        self.text = text
+        self.parameters = parameters
         self.code = code
         self.ends = ends
+
+    def reply(self, words: Words) -> bytes:
+        """The line that is sent, in the language of the session."""
+        return words.error(self.text, self.code, **self.parameters)
 
 
 class Ending(enum.StrEnum):
@@ -201,6 +210,10 @@ class Channel:
     #: The mechanisms of AUTH, as CAPA names them.
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
     policy: Announced = NoPolicy()
+    #: The language that the server speaks: English until LANG (RFC 1939: texts are ASCII); and all it can speak, that
+    #: of `LANG *` first.
+    words: Words = ENGLISH
+    languages: tuple[Words, ...] = (ENGLISH,)
 
     @property
     def takes_passwords(self) -> bool:
@@ -211,7 +224,8 @@ class Channel:
         return self.starttls and not self.encrypted
 
     def with_tls(self) -> "Channel":
-        return replace(self, encrypted=True)
+        """What follows STLS: nothing that was said in the clear counts, the language neither."""
+        return replace(self, encrypted=True, words=ENGLISH)
 
 
 class Authorization:
@@ -242,6 +256,10 @@ class Negotiation:
         self.authorization = authorization
         self.exchange = exchange
         self.welcome = welcome
+
+    @property
+    def channel(self) -> Channel:
+        return self.authorization.channel
 
 
 class Transaction:
@@ -287,13 +305,19 @@ class Transaction:
 class Update:
     """QUIT was received and is being carried out; the session closes next (RFC 1939, 6)."""
 
-    __slots__ = ()
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
 
 
 class Closed:
     """Nothing follows but what is still to be sent."""
 
-    __slots__ = ()
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
 
 
 State = Authorization | Negotiation | Transaction | Update | Closed

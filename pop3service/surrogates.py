@@ -15,6 +15,7 @@ from mailstore.downgrade import Downgrader
 from mailstore.maildrop import Listing, Opened
 from pop3service.reading import SessionListing
 from pop3service.states import Code, ReadPiece, Refusal
+from pop3service.words import _
 
 logger = logging.getLogger(__name__)
 
@@ -99,5 +100,5 @@ class SurrogateReader(SessionListing):
         if not self._downgrader.in_header and self._downgrader.added != added:
             logger.error("the surrogate of message %d has other octets than were counted", wanted.uid)
             await self._correct(wanted.uid, self._downgrader.added)
-            raise Refusal("this mailbox was repaired just now, log in again", Code.SYS_TEMP, ends=True)
+            raise Refusal(_("this mailbox was repaired just now, log in again"), Code.SYS_TEMP, ends=True)
         return octets

@@ -7,6 +7,7 @@ TOP stops. The next piece is asked for when the one before has been taken, so th
 from collections.abc import Callable
 
 from pop3service.states import Code, IfRefused, ReadPiece, Refusal, Step
+from pop3service.words import _
 
 #: Ends a multi-line reply (RFC 1939, 3). Goes out with the octets before it: a client that looks for it at the
 #: end of what it has received must not see half of it.
@@ -66,7 +67,7 @@ class Transfer:
     def _accept(self, piece: bytes) -> Step:
         self._left -= len(piece)
         if not piece or self._left < 0:
-            raise Refusal("this message cannot be read now, try again later", Code.SYS_TEMP)
+            raise Refusal(_("this message cannot be read now, try again later"), Code.SYS_TEMP)
         octets, enough = self._cut(piece) if self._cut else (piece, False)
         self._sent += len(octets)
         reply, self._reply = self._reply, b""

@@ -18,7 +18,7 @@ from accounts.policies import find_announced
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
-from pop3service import ending, sessions, workers
+from pop3service import ending, languages, sessions, workers
 from pop3service.access import Keeper, Visit
 from pop3service.protocol import Session
 from pop3service.server import Connections, Limits
@@ -128,6 +128,7 @@ class Reception:
     def __init__(self, keeper: Keeper, *, starttls: bool) -> None:
         self._keeper = keeper
         self._starttls = starttls
+        self._languages = languages.spoken()
         self._announced: Announced = NoPolicy()
 
     def announce(self, policy: Announced) -> None:
@@ -142,5 +143,6 @@ class Reception:
             plaintext=arrival.plaintext,
             mechanisms=self._keeper.door.mechanisms,
             policy=self._announced,
+            languages=self._languages,
         )
         return Session(channel), self._keeper.visit(arrival.address, arrival.tls)

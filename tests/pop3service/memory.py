@@ -24,9 +24,10 @@ from pop3service.states import (
     Request,
     StartTls,
 )
+from pop3service.words import Text
 
 LOGIN, PASSWORD, TOKEN = "mrose", "secret", "a.token"
-WRONG = Refusal("wrong name or password", Code.AUTH)
+WRONG = Refusal(Text("wrong name or password"), Code.AUTH)
 
 
 def scram_exchange(login: str, mechanism: str) -> ScramExchange:

@@ -2,14 +2,17 @@
 
 import pytest
 
-from pop3service.commands import COMMANDS, MAX_LOGIN_FAILURES, login_failed
+from pop3service.commands import COMMANDS
+from pop3service.logins import MAX_LOGIN_FAILURES, login_failed
 from pop3service.states import Authorization, Channel, Code, Refusal, ShowAsStored, StartTls, Transaction
+from pop3service.words import Text
 from tests.pop3service.memory import Dialogue, after_login, before_login
 
 ALWAYS = [
     "UTF8 USER",
     "TOP",
     "UIDL",
+    "LANG",
     "RESP-CODES",
     "AUTH-RESP-CODE",
     "PIPELINING",
@@ -28,7 +31,7 @@ def capabilities(dialogue: Dialogue) -> list[str]:
 class TestTable:
     def test_it_has_the_commands_of_rfc_1939_but_apop_and_those_of_later_rfcs(self) -> None:
         assert set(COMMANDS) == set(
-            b"USER PASS STAT LIST RETR DELE NOOP RSET QUIT TOP UIDL CAPA STLS AUTH UTF8".split()
+            b"USER PASS STAT LIST RETR DELE NOOP RSET QUIT TOP UIDL CAPA STLS AUTH UTF8 LANG".split()
         )
 
     def test_each_row_is_called_like_its_verb(self) -> None:
@@ -184,9 +187,9 @@ class TestStls:
 
 def test_only_a_wrong_password_counts_as_one() -> None:
     state = Authorization(Channel(), failures=MAX_LOGIN_FAILURES - 1)
-    in_use = Refusal("another session has this maildrop", Code.IN_USE)
+    in_use = Refusal(Text("another session has this maildrop"), Code.IN_USE)
     login_failed(state, in_use)
     assert not in_use.ends
-    wrong = Refusal("wrong", Code.AUTH)
+    wrong = Refusal(Text("wrong"), Code.AUTH)
     login_failed(state, wrong)
     assert wrong.ends

@@ -12,6 +12,7 @@ from pop3service import protocol
 from pop3service.commands import COMMANDS, LINES_AT_ONCE
 from pop3service.protocol import INPUT_HIGH, MAX_COMMANDS_BEFORE_LOGIN, MAX_LINE, MAX_REFUSALS, OUTPUT_HIGH
 from pop3service.states import Finish, ReadListing, ReadPiece, Refusal
+from pop3service.words import Text
 from tests.pop3service.memory import PASSWORD, after_login, before_login, chunks, message
 
 TOO_LONG = b"-ERR line too long: a command has at most 255 octets\r\n"
@@ -124,7 +125,7 @@ class TestPressure:
         dialogue.line("STAT")
         dialogue.line("UIDL 1")
         dialogue.send(b"LIST\r\n")
-        dialogue.session.end("bye")
+        dialogue.session.end(Text("bye"))
         assert b"-ERR" not in dialogue.hear()
         assert dialogue.session.closed
 
@@ -230,9 +231,9 @@ class TestFailure:
         session = dialogue.session
         dialogue.send(b"USER mrose\r\nPASS secret\r\n")
         session.output()
-        session.end("the server is shutting down")
+        session.end(Text("the server is shutting down"))
         assert session.output() == [b"-ERR [SYS/TEMP] the server is shutting down\r\n"]
-        session.answer(Refusal("late"))
+        session.answer(Refusal(Text("late")))
         assert session.output() == []
         assert session.closed
 
@@ -243,14 +244,14 @@ class TestFailure:
         for _ in range(2):
             dialogue.carry_out()
         session.output()
-        session.end("the server is shutting down")
+        session.end(Text("the server is shutting down"))
         assert session.output() == []
         assert session.closed
 
     def test_an_end_waits_for_an_update_that_has_begun(self) -> None:
         dialogue = after_login()
         dialogue.send(b"QUIT\r\n")
-        dialogue.session.end("the server is shutting down")
+        dialogue.session.end(Text("the server is shutting down"))
         assert not dialogue.session.closed
         assert dialogue.hear().startswith(b"+OK")
 

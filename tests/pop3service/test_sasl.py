@@ -9,6 +9,7 @@ from scramp import ScramClient
 
 from accounts.sasl import Admit, AdmitToken, Authenticate, RejectProof
 from pop3service.states import Authorization, StartTls
+from pop3service.words import Text
 from tests.pop3service.memory import LOGIN, PASSWORD, TOKEN, Dialogue, before_login
 
 ALL = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
@@ -140,7 +141,7 @@ class TestSection4:
     def test_the_server_ends_within_an_exchange(self) -> None:
         dialogue = fresh()
         dialogue.line("AUTH PLAIN")
-        dialogue.session.end("the server is shutting down")
+        dialogue.session.end(Text("the server is shutting down"))
         assert dialogue.hear() == b"-ERR [SYS/TEMP] the server is shutting down\r\n"
         assert dialogue.session.closed
 

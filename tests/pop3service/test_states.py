@@ -6,22 +6,23 @@ import pytest
 
 from accounts.sasl import Authenticate
 from pop3service.states import Authorization, Channel, Code, NoMessages, Refusal, Transaction
+from pop3service.words import ENGLISH, Text
 from tests.pop3service.memory import MemoryMaildrop, message
 
 
 class TestRefusal:
     def test_the_code_stands_in_brackets_behind_err(self) -> None:
         """RFC 2449, 8."""
-        assert Refusal("busy", Code.IN_USE).reply == b"-ERR [IN-USE] busy\r\n"
-        assert Refusal("what?").reply == b"-ERR what?\r\n"
+        assert Refusal(Text("busy"), Code.IN_USE).reply(ENGLISH) == b"-ERR [IN-USE] busy\r\n"
+        assert Refusal(Text("what?")).reply(ENGLISH) == b"-ERR what?\r\n"
 
     def test_the_codes_are_registered_ones(self) -> None:
         """RFC 2449, 8.1; RFC 3206, 4 and 5."""
         assert {code.value for code in Code} <= {"LOGIN-DELAY", "IN-USE", "SYS/TEMP", "SYS/PERM", "AUTH"}
 
     def test_a_session_goes_on_after_it_unless_it_says_so(self) -> None:
-        assert not Refusal("busy").ends
-        assert Refusal("enough", ends=True).ends
+        assert not Refusal(Text("busy")).ends
+        assert Refusal(Text("enough"), ends=True).ends
 
 
 class TestChannel:
