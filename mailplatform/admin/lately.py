@@ -96,7 +96,7 @@ def _wait(wait: Waiting) -> Fact:
     failures = ngettext("%(number)d wrong password", "%(number)d wrong passwords", round(wait.failures))
     values = {
         "login": login,
-        "network": network,
+        "network": network.removesuffix("/32"),
         "wait": _duration(wait.seconds),
         "failures": failures % {"number": round(wait.failures)},
     }
