@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := run
-.PHONY: setup run test lint format messages bench soak conformance
+.PHONY: setup run test lint format messages bench guessing soak conformance
 
 .venv/.run-stamp: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -45,6 +45,10 @@ messages: setup
 		(cd $$app/.. && ../$(BIN)/python ../manage.py makemessages --locale fr --no-wrap --no-location \
 			&& ../$(BIN)/python ../manage.py compilemessages --locale fr) || exit; \
 	done
+
+# Guesses at a password beside clients that poll, and logins over TLS in a row; see benchmarks/guessing.py.
+guessing: setup
+	$(BIN)/python -m benchmarks.guessing
 
 format: setup
 	$(BIN)/ruff check --fix .

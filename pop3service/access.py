@@ -70,6 +70,8 @@ Result = TypeVar("Result")
 MANY_DELETIONS = 1000
 #: Seconds between tries to open a maildrop that is in use: a client that lost its connection is back at once.
 IN_USE_WAITS = (0.05, 0.2, 0.5)
+#: Seconds for which the refusal of a login that comes too soon is held back: who asks again at once waits for it.
+REFUSAL_SECONDS = 1.0
 #: Seconds between tries to free a lock while the database is away.
 RELEASE_WAIT = 1.0
 
@@ -226,23 +228,29 @@ class Visit:
         return LoggedIn(seen, answer.policy, answer.read_only)
 
     async def _ask(self, question: Question) -> Admission | Proof:
-        """Whether the door lets in. Nobody is told why it does not; a client that has gone need not be told."""
+        """What the door answers, as long as the client waits for it."""
         if self._gone:
             raise Refusal(_GONE)
         self._asking = asyncio.current_task()
         try:
-            return await ask(self._keeper.door, self._caller, question)
-        except NotAdmittedError:
-            raise Refusal(WRONG_LOGIN, Code.AUTH) from None
-        except ThrottledError as error:
-            # RFC 3206, 4: nothing is wrong with the password, so a client should not ask its user for another one.
-            raise Refusal(_COME_BACK[error.reason], Code.SYS_TEMP, seconds=error.seconds) from None
+            return await self._let_in(question)
         except asyncio.CancelledError:
             if not self._gone:
                 raise
             raise Refusal(_GONE) from None
         finally:
             self._asking = None
+
+    async def _let_in(self, question: Question) -> Admission | Proof:
+        """Whether the door lets in; nobody is told why it does not."""
+        try:
+            return await ask(self._keeper.door, self._caller, question)
+        except NotAdmittedError:
+            raise Refusal(WRONG_LOGIN, Code.AUTH) from None
+        except ThrottledError as error:
+            await asyncio.sleep(REFUSAL_SECONDS)
+            # RFC 3206, 4: nothing is wrong with the password, so a client should not ask its user for another one.
+            raise Refusal(_COME_BACK[error.reason], Code.SYS_TEMP, seconds=error.seconds) from None
 
     async def _take_lock(self, mailbox_id: int, login_delay: int) -> Opened:
         keeper = self._keeper

@@ -101,3 +101,4 @@ def jules(quick_hashes: None, transactional_db: None) -> FoundMailbox:
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access, "IN_USE_WAITS", (0.01, 0.02))
     monkeypatch.setattr(access, "RELEASE_WAIT", 0.02)
+    monkeypatch.setattr(access, "REFUSAL_SECONDS", 0.02)
