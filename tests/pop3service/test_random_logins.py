@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pop3service.commands import MAX_LOGIN_FAILURES
+from pop3service.logins import MAX_LOGIN_FAILURES
 from pop3service.states import Channel, Finish
 from tests.pop3service.memory import LOGIN, PASSWORD, Dialogue, MemoryMaildrop, cut
 from tests.pop3service.serving import Client, MemoryServed, Tls
