@@ -127,6 +127,10 @@ RELAY_CONNECTIONS = env.int("RELAY_CONNECTIONS", 20)
 RELAY_DESTINATION_CONNECTIONS = env.int("RELAY_DESTINATION_CONNECTIONS", 5)
 #: Name servers that are asked where mail goes, as ADDRESS or ADDRESS#PORT; none: the system's.
 RELAY_NAME_SERVERS = env.list("RELAY_NAME_SERVERS", default=[])
+#: Whether what domains say of their servers' TLS is held against them: over HTTPS (RFC 8461), and in the DNS
+#: (RFC 7672), for which the name servers have to verify signatures and be on this host.
+RELAY_MTA_STS = env.bool("RELAY_MTA_STS", True)
+RELAY_DANE = env.bool("RELAY_DANE", False)
 #: Whether other servers are reached by IPv6 too.
 RELAY_IPV6 = env.bool("RELAY_IPV6", True)
 #: The port of other servers (RFC 5321, 4.5.4.2).

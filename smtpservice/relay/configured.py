@@ -4,6 +4,7 @@ from django.conf import settings
 
 from mailplatform.bridge import Bridge
 from smtpservice.relay.destinations import Destination, Login, MailExchanges, Smarthost
+from smtpservice.relay.mta_sts import Policies
 from smtpservice.relay.routes import Router
 from smtpservice.relay.worker import Limits, Relay
 
@@ -26,7 +27,13 @@ def make_destination() -> Destination:
         name_servers=settings.RELAY_NAME_SERVERS, ourselves=settings.MAIL_HOSTNAME, ipv6=settings.RELAY_IPV6
     )
     if not settings.RELAY_SMARTHOST:
-        return MailExchanges(router, hostname=settings.MAIL_HOSTNAME, port=settings.RELAY_PORT)
+        return MailExchanges(
+            router,
+            hostname=settings.MAIL_HOSTNAME,
+            port=settings.RELAY_PORT,
+            policies=Policies(router) if settings.RELAY_MTA_STS else None,
+            dane=settings.RELAY_DANE,
+        )
     host, port = split_host(settings.RELAY_SMARTHOST)
     user = settings.RELAY_SMARTHOST_USER
     return Smarthost(

@@ -9,8 +9,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from smtpservice.relay import dane
+from smtpservice.relay.mta_sts import Policies, Policy
+from smtpservice.relay.outcomes import PeerReply
 from smtpservice.relay.peer import Peer, Security, Timeouts, TlsError
-from smtpservice.relay.routes import RouteError, Router
+from smtpservice.relay.routes import Exchange, RouteError, Router
 
 logger = logging.getLogger(__name__)
 
@@ -33,37 +36,80 @@ class Destination(Protocol):
         """What to try for a domain, the best first. Raises smtpservice.relay.routes.RouteError."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is known of a host's TLS before it is connected to, and in a word for the log."""
+
+    security: Security
+    word: str
+
+
 class MailExchanges:
-    """The hosts of each domain, by its MX records; encrypted where they offer it (RFC 3207; RFC 7435)."""
+    """The hosts of each domain, by its MX records; encrypted where they offer it (RFC 3207; RFC 7435).
+
+    What a domain says of its hosts is held against them: with `policies` MTA-STS, with `dane` DANE, which comes first
+    (RFC 8461, 2). `verified` is what MTA-STS verifies certificates with.
+    """
 
     together = False
 
-    def __init__(self, router: Router, *, hostname: str, port: int = 25, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self,
+        router: Router,
+        *,
+        hostname: str,
+        port: int = 25,
+        timeouts: Timeouts | None = None,
+        policies: Policies | None = None,
+        dane: bool = False,
+        verified: ssl.SSLContext | None = None,
+    ) -> None:
         self._router, self._hostname, self._port = router, hostname, port
         self._timeouts = timeouts or Timeouts()
+        self._policies, self._dane = policies, dane
+        self._verified = verified or ssl.create_default_context()
         self._unverified = unverified_tls()
 
     async def attempts(self, domain: str) -> AsyncGenerator[Attempt, None]:
-        unknown: RouteError | None = None
+        policy = await self._policies.find(domain) if self._policies else None
+        failed: RouteError | None = None
         for exchange in await self._router.exchanges(domain):
             try:
+                _check(policy, domain, exchange.name)
                 addresses = await self._router.addresses(exchange.name)
-            except RouteError as error:  # another host may be known all the same
-                unknown = error
+                trust = await self._trust(exchange, policy)
+            except RouteError as error:  # another host may do all the same
+                failed = error
                 continue
             for address in addresses:
-                yield Attempt(exchange.name, address, self._connecting(exchange.name, address))
-        if unknown is not None:
-            raise unknown
+                yield Attempt(exchange.name, address, self._connecting(exchange.name, address, trust))
+        if failed is not None:
+            raise failed
 
-    def _connecting(self, name: str, address: str) -> Callable[[], Awaitable[Peer]]:
+    async def _trust(self, exchange: Exchange, policy: Policy | None) -> Trust:
+        """What the TLS of a host has to be. Raises RouteError where the DNS does not tell."""
+        name = exchange.name
+        records = await dane.find(self._router, name, self._port) if self._dane and exchange.secure else []
+        if records:
+            verify = dane.verifier(records)
+            word = "TLS verified by DANE" if verify else "TLS, as DANE asks for in a way that is not verified here"
+            return Trust(Security(self._unverified, name, required=True, verify=verify), word)
+        if policy is not None and policy.mode == "enforce":
+            return Trust(Security(self._verified, name, required=True), "TLS verified by MTA-STS")
+        return Trust(Security(self._unverified, name), "TLS, not verified")
+
+    def _connecting(self, name: str, address: str, trust: Trust) -> Callable[[], Awaitable[Peer]]:
         async def connect() -> Peer:
             try:
-                return await self._connect(name, address, Security(self._unverified, name))
+                peer = await self._connect(name, address, trust.security)
             except TlsError as error:
+                if trust.security.required:
+                    raise
                 # Nobody has promised that there is TLS, and without it the mail would not arrive at all.
-                logger.info("%s [%s]: in the clear: %s", name, address, error)
-                return await self._connect(name, address, None)
+                logger.info("%s [%s]: TLS fails: %s", name, address, error)
+                peer = await self._connect(name, address, None)
+            logger.info("%s [%s]: connected, %s", name, address, trust.word if peer.is_encrypted else "in the clear")
+            return peer
 
         return connect
 
@@ -71,6 +117,15 @@ class MailExchanges:
         return await Peer.connect(
             address, self._port, name=name, hostname=self._hostname, security=security, timeouts=self._timeouts
         )
+
+
+def _check(policy: Policy | None, domain: str, host: str) -> None:
+    """Raise RouteError where a host is none of those that the domain's MTA-STS policy has (RFC 8461, 5)."""
+    if policy is None or policy.mode == "none" or policy.allows(host):
+        return
+    logger.warning("%s: %s is not in its MTA-STS policy (%s)", domain, host, policy.mode)
+    if policy.mode == "enforce":
+        raise RouteError(PeerReply(451, "4.7.5", f"{host} is not in the MTA-STS policy of {domain}"))
 
 
 @dataclass(frozen=True, slots=True)

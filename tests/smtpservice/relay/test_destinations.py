@@ -1,13 +1,16 @@
 """Where mail for a domain is taken, and how: its own hosts, or a smarthost."""
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import trustme
 
-from smtpservice.relay.destinations import Attempt, Destination, Login, Smarthost
+from smtpservice.relay.destinations import Attempt, Destination, Login, MailExchanges, Smarthost
+from smtpservice.relay.mta_sts import Policy
 from smtpservice.relay.peer import PeerError, TlsError
 from smtpservice.relay.routes import RouteError, Router
 from tests.smtpservice.relay.names import NameServer
@@ -182,3 +185,100 @@ def test_a_refused_login_leaves_no_connection_open(authority: trustme.CA) -> Non
             await until(lambda: server.open == 0)
 
     with_names(use)
+
+
+class Said:
+    """MTA-STS policies as a test has them."""
+
+    def __init__(self, mode: str, *hosts: str) -> None:
+        self._policy = Policy(mode, hosts, 86400)
+
+    async def find(self, domain: str) -> Policy:
+        return self._policy
+
+
+def held_to(names: NameServer, server: ScriptedPeer, authority: trustme.CA | None = None, **more: Any) -> MailExchanges:
+    verified = ssl.create_default_context()
+    if authority is not None:
+        authority.configure_trust(verified)
+    router = Router(name_servers=[names.address], ourselves=HOST, ipv6=False)
+    return MailExchanges(router, hostname=HOST, port=server.port, timeouts=SHORT, verified=verified, **more)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "good"),
+    [
+        ("enforce", "a.example", True),
+        ("enforce", "other.example", False),
+        ("testing", "other.example", True),
+        ("none", "other.example", True),
+    ],
+)
+def test_rfc_8461_5_a_host_has_to_prove_its_name_where_the_policy_is_enforced(
+    mode: str, name: str, *, good: bool
+) -> None:
+    async def use(names: NameServer) -> None:
+        made = trustme.CA()
+        server = ScriptedPeer(tls=server_tls(made, name))
+        async with server.serving():
+            there = held_to(names, server, made, policies=Said(mode, "a.example", "b.example"))
+            first = (await attempts(there))[0]
+            if good:
+                assert await connected(first)
+            else:
+                with pytest.raises(TlsError):
+                    await first.connect()
+                assert server.connections == 1, "and not in the clear"
+
+    with_names(use)
+
+
+def test_rfc_8461_5_a_host_that_is_not_in_the_policy_is_passed_over() -> None:
+    async def use(names: NameServer) -> None:
+        found = held_to(names, ScriptedPeer(), policies=Said("enforce", "b.example")).attempts("example.org")
+        assert [(await anext(found)).name for _ in range(2)] == ["b.example", "b.example"]
+        with pytest.raises(RouteError) as raised:
+            await anext(found)
+        assert raised.value.reply.code == 451
+        testing = await attempts(held_to(names, ScriptedPeer(), policies=Said("testing", "b.example")))
+        assert [attempt.name for attempt in testing][:1] == ["a.example"]
+
+    with_names(use)
+
+
+@pytest.mark.parametrize(("record", "good"), [("right", True), ("wrong", False), ("usage 2", True)])
+def test_rfc_7672_a_host_is_held_to_its_key(record: str, *, good: bool) -> None:
+    made = trustme.CA()
+    issued = made.issue_cert("whatever.example")
+    der = ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
+    data = hashlib.sha256(der).hexdigest() if record == "right" else "00" * 32
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    issued.configure_cert(context)
+    server = ScriptedPeer(tls=context)
+
+    async def main() -> None:
+        async with server.serving():
+            usage = 2 if record == "usage 2" else 3
+            zone = ZONE | {f"_{server.port}._tcp.a.example TLSA": [f"{usage} 0 1 {data}"]}
+            async with NameServer(zone, signed=True).serving() as names:
+                first = (await attempts(held_to(names, server, dane=True)))[0]
+                if good:
+                    assert await connected(first)
+                else:
+                    with pytest.raises(TlsError, match="DANE"):
+                        await first.connect()
+                server.tls = None
+                with pytest.raises(TlsError):
+                    await first.connect()
+
+    run(main())
+
+
+def test_rfc_7672_where_the_dns_does_not_tell_the_key_nothing_is_sent() -> None:
+    async def main() -> None:
+        zone = ZONE | {"_25._tcp.b.example X": []}
+        async with NameServer(zone, signed=True, away={"_25._tcp.a.example"}).serving() as names:
+            there = held_to(names, ScriptedPeer(port=25), dane=True).attempts("example.org")
+            assert (await anext(there)).name == "b.example"
+
+    run(main())
