@@ -32,6 +32,11 @@ class Accepted:
     notify: str = ""
     original: str = ""
 
+    @property
+    def wants_to_know(self) -> bool:
+        """Its sender wants a notice of success (RFC 3461, 4.1): the queue delivers it then, here too, and gives one."""
+        return "SUCCESS" in self.notify.split(",")
+
 
 _SAYS_NOTHING = Mail("", 0)
 
@@ -105,8 +110,9 @@ def store(
     Raises django.db.DatabaseError, and then nothing is stored. With `all_or_none` nothing is stored where one of the
     mailboxes that were named cannot have it. `maildrops` as for mailstore.delivery.deliver.
     """
-    mailboxes = {mailbox.id: mailbox for each in recipients for mailbox in each.route.mailboxes}
-    named = {each.route.mailboxes[0].id for each in recipients if each.route.direct}
+    here = [each for each in recipients if not each.wants_to_know]
+    mailboxes = {mailbox.id: mailbox for each in here for mailbox in each.route.mailboxes}
+    named = {each.route.mailboxes[0].id for each in here if each.route.direct}
     with transaction.atomic():
         found = deliver(
             body=parcel.body,
@@ -121,7 +127,10 @@ def store(
             _queue(parcel, recipients, {mailboxes[key] for key, outcome in outcomes.items() if outcome in _LATER})
     activity.count("deliveries", found.count(Outcome.STORED))
     others = Outcome.HELD_BACK if Outcome.HELD_BACK in found else Outcome.STORED
-    return [outcomes[each.route.mailboxes[0].id] if each.route.direct else others for each in recipients]
+    return [
+        outcomes[each.route.mailboxes[0].id] if each.route.direct and not each.wants_to_know else others
+        for each in recipients
+    ]
 
 
 _LATER = {Outcome.OVER_QUOTA, Outcome.GONE}
@@ -150,10 +159,9 @@ def _queue(parcel: Parcel, recipients: Sequence[Accepted], later: set[FoundMailb
     """Queue the message for all ends that are elsewhere, and for mailboxes that could not have it just now."""
     ends: dict[str, tuple[Forward, Accepted]] = {}
     for each in recipients:
-        if not each.route.direct:
-            for mailbox in each.route.mailboxes:
-                if mailbox in later:
-                    ends.setdefault(mailbox.address, (Forward(mailbox.address, ""), each))
+        for mailbox in each.route.mailboxes:
+            if each.wants_to_know or (mailbox in later and not each.route.direct):
+                ends.setdefault(mailbox.address, (Forward(mailbox.address, ""), each))
         for forward in each.route.forwards:
             ends.setdefault(forward.address.lower(), (forward, each))
     by_sender: dict[str, list[queue.Recipient]] = {}

@@ -31,7 +31,15 @@ def helo(session: "Session[Any]", state: object, argument: str) -> None:
 def ehlo(session: "Session[Any]", state: object, argument: str) -> None:
     """EHLO, and LHLO (RFC 2033, 4.1)."""
     name = commands.client_name(argument)
-    offered = ["PIPELINING", f"SIZE {session.max_octets}", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES"]
+    offered = [
+        "PIPELINING",
+        f"SIZE {session.max_octets}",
+        "8BITMIME",
+        "SMTPUTF8",
+        "CHUNKING",
+        "DSN",
+        "ENHANCEDSTATUSCODES",
+    ]
     if session.tls_offered and not session.tls_active:
         offered.append("STARTTLS")
     if session.offers_login:

@@ -35,6 +35,7 @@ class Action(enum.Enum):
     FAILED = "failed"
     DELAYED = "delayed"
     RELAYED = "relayed"
+    DELIVERED = "delivered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +55,14 @@ class Fate:
     def is_wanted(self) -> bool:
         """Whether the sender asked to be told of this, or said nothing, which is FAILURE, and DELAY if we like."""
         asked = self.notify.split(",") if self.notify else ["FAILURE", "DELAY"]
-        return {Action.FAILED: "FAILURE", Action.DELAYED: "DELAY", Action.RELAYED: "SUCCESS"}[self.action] in asked
+        return {Action.FAILED: "FAILURE", Action.DELAYED: "DELAY"}.get(self.action, "SUCCESS") in asked
 
 
 _SUBJECTS = {
     Action.FAILED: "Your message was not delivered",
     Action.DELAYED: "Your message is delayed",
     Action.RELAYED: "Your message was passed on",
+    Action.DELIVERED: "Your message was delivered",
 }
 _EXPLANATIONS = {
     Action.FAILED: "could not be delivered to the recipients below. It will not be tried again.",
@@ -71,6 +73,7 @@ _EXPLANATIONS = {
     Action.RELAYED: (
         "was passed on to the mail servers of the recipients below, which do not say\r\nwhen they have delivered it."
     ),
+    Action.DELIVERED: "is in the mailboxes of the recipients below.",
 }
 
 

@@ -141,7 +141,8 @@ def _sent(message: QueuedMessage, row: QueuedRecipient, outcome: Outcome, now: d
         outcome.reply,
     )
     wanted = "SUCCESS" in row.notify.split(",") and not outcome.dsn
-    return [_fate(row, outcome, Action.RELAYED, now)] if wanted else []
+    # Without a peer it was ourselves.
+    return [_fate(row, outcome, Action.RELAYED if outcome.peer else Action.DELIVERED, now)] if wanted else []
 
 
 def _failed(message: QueuedMessage, row: QueuedRecipient, outcome: Outcome, now: datetime) -> list[Fate]:

@@ -41,7 +41,7 @@ def test_rfc_5321_3_3_a_message() -> None:
 
 def test_rfc_5321_4_1_1_1_ehlo_says_what_is_true_and_no_more() -> None:
     talk = Talk(greeted=False)
-    offered = [f"SIZE {MAX_OCTETS}", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES"]
+    offered = [f"SIZE {MAX_OCTETS}", "8BITMIME", "SMTPUTF8", "CHUNKING", "DSN", "ENHANCEDSTATUSCODES"]
     assert [line[4:] for line in talk.say(b"EHLO me\r\n")] == [HOST, "PIPELINING", *offered]
     assert talk.say(b"HELO me\r\n") == [f"250 {HOST}"]
 

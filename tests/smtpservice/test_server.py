@@ -68,7 +68,7 @@ def test_rfc_2920_a_whole_session_in_packets_of_any_size(octets: int) -> None:
             lines = (await client.rest()).decode().splitlines()
             codes = [line.split()[0] for line in lines]
             message = ["250", "250", "354", "250"]
-            assert codes == ["220", *codes[1:7], "250", *message, *message, "500", "221"]
+            assert codes == ["220", *codes[1:8], "250", *message, *message, "500", "221"]
             assert running.intake.contents == [MESSAGE, b".second\r\n\r\n"]
 
     run(main())

@@ -8,13 +8,16 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from accounts.models import Alias, Domain, Mailbox
+from accounts.routing import Route, find_routes
+from mailstore.delivery import Envelope, Outcome
 from mailstore.models import Message
+from smtpservice.commands import Mail
 from smtpservice.models import QueuedMessage
 from smtpservice.relay import local
 from smtpservice.relay.claims import Claim, Wish, claim
 from smtpservice.relay.local import deliver_here
-from smtpservice.storing import make_srs, today
-from tests.mailstore.mailboxes import make_mailbox
+from smtpservice.storing import Accepted, Parcel, make_srs, store, today
+from tests.mailstore.mailboxes import body_of, make_mailbox
 from tests.smtpservice.local import stored
 from tests.smtpservice.relay.relaying import MESSAGE, queue, state
 
@@ -119,3 +122,23 @@ def test_an_error_of_ours_delivers_nothing_and_is_tried_again(
     assert not Message.objects.exists()
     assert state("jules@maison.mrs")[2].startswith("451 4.3.0")
     assert "no disk" in caplog.text
+
+
+def test_rfc_3461_who_wants_to_know_of_success_is_told_of_mailboxes_here() -> None:
+    make_mailbox("alfred")
+    (route,) = find_routes(["alfred@maison.mrs"])
+    assert isinstance(route, Route)
+    asking = Accepted("alfred@maison.mrs", route, "SUCCESS,FAILURE", "rfc822;Alfred@maison.mrs")
+    with body_of(MESSAGE) as body:
+        mail = Mail("jules@maison.mrs", 0, envelope_id="e+2B1")
+        parcel = Parcel(body, Envelope(mail.sender, b"here"), "1" * 16, mail)
+        assert store(parcel=parcel, recipients=[asking], all_or_none=True) == [Outcome.STORED]
+    assert stored("alfred@maison.mrs") == []  # the queue delivers it
+    work()
+    assert len(stored("alfred@maison.mrs")) == 1
+    (notice,) = stored("jules@maison.mrs")
+    assert b"\r\nSubject: Your message was delivered\r\n" in notice
+    assert b"\r\nAction: delivered\r\nStatus: 2." in notice
+    assert b"\r\nOriginal-Recipient: rfc822;Alfred@maison.mrs\r\n" in notice
+    assert b"\r\nOriginal-Envelope-Id: e+1\r\n" in notice
+    assert not QueuedMessage.objects.exists()
