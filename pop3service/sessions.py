@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from django.conf import settings
-from django.db import transaction
+from django.db import DataError, IntegrityError, transaction
 from django.db.models import Max
 from django.utils import timezone
 
@@ -161,6 +161,10 @@ class Sessions:
             del self._waiting[entry]
         try:
             pks = await bridge.run(_write, [_row(entry) for entry in taken])
+        except (DataError, IntegrityError, ValueError, OverflowError):
+            # Would fail for ever, and hold up all that come after.
+            logger.exception("%d session records are not to be written and are dropped", len(taken))
+            return
         except BaseException:
             self._waiting = dict.fromkeys([*taken, *self._waiting])
             raise
@@ -213,6 +217,6 @@ def _row(entry: Entry) -> SessionRecord:
         topped=tally.topped,
         topped_octets=tally.topped_octets,
         deleted=entry.deleted,
-        left=entry.messages - entry.deleted,
+        left=max(0, entry.messages - entry.deleted),
         ending=entry.ending or "",
     )

@@ -174,6 +174,15 @@ class TestRecords:
         flush(gathered)
         assert [serial for serial, _, _ in kept()] == [1, 2, 3]
 
+    def test_what_can_never_be_written_holds_up_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        gathered = Sessions(Clock())
+        gathered.end(gathered.begin(opened(2**70), CALLER, "jules"), Ending.QUIT, tally(1, 1))
+        flush(gathered)
+        assert "1 session records are not to be written" in caplog.text
+        poll(gathered, 2)
+        flush(gathered)
+        assert kept() == [(2, 1, "quit")]
+
     def test_what_does_not_fit_is_dropped_and_said(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
