@@ -17,6 +17,7 @@ from smtpservice.intake import LocalIntake
 from smtpservice.relay.configured import make_relay
 from smtpservice.requests import Service
 from smtpservice.server import Connections
+from smtpservice.socketmap import AddressTables
 from smtpservice.submission import Desk
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ DATABASE_THREADS = 4
 RELAY_THREADS = 2
 #: Seconds between two writings of the day's counts.
 FLUSH_SECONDS = 5.0
+#: The role of a bind where Postfix asks for tables.
+SOCKETMAP = "socketmap"
 
 
 class SmtpWorker(ServerWorker):
@@ -43,6 +46,7 @@ class SmtpWorker(ServerWorker):
         self._door = Door(self._bridge) if submits else None
         self._authenticator = _make_authenticator()
         self._storing = Bridge(threads=1)
+        self._tables = AddressTables(self._bridge)
         self._connections = Connections(
             LocalIntake(
                 self._bridge, hostname=settings.MAIL_HOSTNAME, authenticator=self._authenticator, storing=self._storing
@@ -66,6 +70,8 @@ class SmtpWorker(ServerWorker):
         return settings.SMTP_MAX_CONNECTIONS, settings.SMTP_MAX_CONNECTIONS_PER_ADDRESS
 
     def connected(self, bind: Bind, arrival: Arrival) -> asyncio.Protocol:
+        if bind.role == SOCKETMAP:
+            return self._tables.connected()
         return self._connections.connected(Service(bind.role), arrival)
 
     async def drain(self) -> None:
@@ -73,6 +79,7 @@ class SmtpWorker(ServerWorker):
 
     async def end(self) -> None:
         await self._connections.end()
+        self._tables.close()
         if self._authenticator is not None:
             self._authenticator.close()
         await self._relay.stop()

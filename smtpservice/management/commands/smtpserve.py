@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from mailplatform.management.certificates import add_certificate_options, certificates_of
 from mailplatform.processes import Bind, ServerApplication
 from smtpservice.requests import Service
-from smtpservice.worker import IntakeWorker, SmtpWorker
+from smtpservice.worker import SOCKETMAP, IntakeWorker, SmtpWorker
 
 #: Option, what is served there, whether it begins with the TLS handshake, and where it is by default.
 BINDS = (
@@ -34,6 +34,13 @@ class Command(BaseCommand):
                 help=f"where to serve {name}{' (TLS from the first octet)' if tls else ''}; may be repeated;"
                 f" with no such option: {default}{needs}",
             )
+        parser.add_argument(
+            "--socketmap-bind",
+            action="append",
+            default=[],
+            metavar="HOST:PORT",
+            help="where to answer a Postfix that asks for domains, mailboxes and aliases (socketmap); loopback alone",
+        )
         parser.add_argument(
             "--no-relay", action="store_true", help="send nothing: the queue is left to the workers of other hosts"
         )
@@ -65,6 +72,7 @@ class Command(BaseCommand):
                 for name, service, tls, _default in BINDS
                 for text in given.get(name, [])
             ]
+            binds += [Bind.parse(SOCKETMAP, text) for text in options["socketmap_bind"]]
         except ValueError as error:
             raise CommandError(str(error)) from error
         # Sockets from systemd are known by their port alone (mailplatform.processes.match_binds).
