@@ -12,7 +12,14 @@ from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import LOCAL_PART_OCTETS, normal_address, validate_domain_name, validate_local_part
+from accounts.addresses import (
+    LOCAL_PART_OCTETS,
+    normal_address,
+    normal_domain,
+    normal_local_part,
+    validate_domain_name,
+    validate_local_part,
+)
 
 #: Stands in an alias for any characters, and in its targets for those that it stood for.
 WILDCARD = "*"
@@ -30,7 +37,7 @@ def targets_of(text: str) -> list[str]:
 def normal_targets(text: str) -> str:
     """The form in which a list is kept: an address a line, none twice, domains in lower case."""
     words = (word.rpartition("@") for word in targets_of(text))
-    return "\n".join(dict.fromkeys(f"{local_part}@{domain.lower()}" for local_part, _at, domain in words))
+    return "\n".join(dict.fromkeys(f"{local_part}@{normal_domain(domain)}" for local_part, _at, domain in words))
 
 
 def validate_targets(text: str) -> None:
@@ -112,7 +119,7 @@ class Alias(models.Model):
 
     def normalise(self) -> None:
         """Bring what was typed into the one form that is kept."""
-        self.local_part = self.local_part.lower()
+        self.local_part = normal_local_part(self.local_part)
         self.is_wildcard = WILDCARD in self.local_part
         self.targets = normal_targets(self.targets)
         if self.domain_id:

@@ -18,7 +18,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from accounts.addresses import normal_address, validate_local_part
+from accounts.addresses import normal_address, normal_local_part, normal_spelling, validate_local_part
 from accounts.models import Domain, Mailbox, User, default_quota_messages, default_quota_octets
 
 #: A plain password takes some 40 ms of a processor to hash, and the admin waits for it.
@@ -170,7 +170,7 @@ class _Reader:
     def __init__(self, rows: Sequence[tuple[int, Row]]) -> None:
         self.domains = {domain.name: domain for domain in Domain.objects.all()}
         self.default = next((domain for domain in self.domains.values() if domain.is_default), None)
-        names = {row["username"].lower() for _line, row in rows}
+        names = {normal_local_part(row["username"]) for _line, row in rows}
         self.taken_names = _existing(names, lambda some: User.objects.filter(username__in=some).values_list("username"))
         wanted = {address for _line, row in rows for address in self._addresses(row)}
         self.taken = _existing(wanted, lambda some: Mailbox.objects.filter(address__in=some).values_list("address"))
@@ -178,7 +178,7 @@ class _Reader:
 
     def add(self, checked: Checked, line: int, row: Row) -> None:
         """Take one row. Raises ValidationError with all that is wrong in it."""
-        name = row["username"].lower()
+        name = normal_local_part(row["username"])
         errors: list[str] = []
         account = self.by_name.get(name)
         if account is None:
@@ -232,11 +232,11 @@ class _Reader:
 
     def _addresses(self, row: Row) -> list[str]:
         """The addresses a row asks for: of domains and addresses, or of the default domain where it names none."""
-        name = row["username"].lower()
-        words = row["domains"].lower().replace(",", " ").replace(";", " ").split()
+        name = normal_local_part(row["username"])
+        words = row["domains"].replace(",", " ").replace(";", " ").split()
         if not words and self.default:
             words = [self.default.name]
-        return [word if "@" in word else normal_address(name, word) for word in words]
+        return [normal_spelling(word) if "@" in word else normal_address(name, word) for word in words]
 
 
 def _existing(wanted: set[str], find: Callable[[list[str]], Iterable[tuple[str]]]) -> set[str]:

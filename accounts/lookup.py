@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.db import connection
 from django.db.models import Q
 
-from accounts.addresses import normal_login
+from accounts.addresses import normal_domain, normal_login, normal_spelling
 from accounts.models import Domain, Mailbox, User
 from accounts.policies import Policy, default_policy, resolve
 
@@ -63,7 +63,7 @@ class ScramSecret:
 
 def find_mailboxes(addresses: Sequence[str]) -> list[FoundMailbox | None]:
     """The mailbox of each address, in any case; None where there is none."""
-    wanted = [address.lower() for address in addresses]
+    wanted = [normal_spelling(address) for address in addresses]
     rows = Mailbox.objects.filter(address__in=set(wanted)).values_list(*COLUMNS)
     found = {row[1]: FoundMailbox(*row) for row in rows}
     return [found.get(address) for address in wanted]
@@ -71,7 +71,7 @@ def find_mailboxes(addresses: Sequence[str]) -> list[FoundMailbox | None]:
 
 def find_local_domains(names: Sequence[str]) -> list[bool]:
     """For each domain name whether this platform is its final destination."""
-    wanted = [name.lower() for name in names]
+    wanted = [normal_domain(name) for name in names]
     local = set(Domain.objects.filter(name__in=set(wanted)).values_list("name", flat=True))
     return [name in local for name in wanted]
 

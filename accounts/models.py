@@ -15,7 +15,14 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from accounts.addresses import normal_address, validate_domain_name, validate_local_part
+from accounts.addresses import (
+    normal_address,
+    normal_domain,
+    normal_local_part,
+    shown_domain,
+    validate_domain_name,
+    validate_local_part,
+)
 from accounts.aliases import WILDCARD, normal_targets, validate_targets
 from accounts.aliases import Alias as Alias
 from accounts.allowance import SentCount as SentCount
@@ -31,7 +38,7 @@ class UserManager(DjangoUserManager["User"]):
         """Store the user and its mailbox in one transaction (called by create_user and create_superuser)."""
         if not username:
             raise ValueError("a user needs a name")
-        user = self.model(username=username.lower(), email=self.normalize_email(email))
+        user = self.model(username=normal_local_part(username), email=self.normalize_email(email))
         user.set_password(password)
         for name, value in extra_fields.items():
             setattr(user, name, value)
@@ -68,7 +75,7 @@ class User(AbstractUser):
 
     def clean(self) -> None:
         super().clean()
-        self.username = self.username.lower()
+        self.username = normal_local_part(self.username)
 
     def set_password(self, raw_password: str | None) -> None:
         """Hash a password; `save` keeps it, with its SCRAM verifiers. None: no password opens."""
@@ -141,11 +148,11 @@ class Domain(Policies):
         ]
 
     def __str__(self) -> str:
-        return self.name
+        return shown_domain(self.name)
 
     def clean(self) -> None:
         super().clean()
-        self.name = self.name.lower()
+        self.name = normal_domain(self.name)
 
 
 def default_quota_octets() -> int:
@@ -205,7 +212,7 @@ class Mailbox(Policies):
 
     def clean(self) -> None:
         super().clean()
-        self.local_part = self.local_part.lower()
+        self.local_part = normal_local_part(self.local_part)
         self.forward_to = normal_targets(self.forward_to)
         if WILDCARD in self.forward_to:
             raise ValidationError({"forward_to": _("A mailbox has no * that the one here could stand for.")})
@@ -215,7 +222,7 @@ class Mailbox(Policies):
             raise ValidationError({"local_part": _("There is an alias of this address.")})
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        self.local_part = self.local_part.lower()
+        self.local_part = normal_local_part(self.local_part)
         self.address = normal_address(self.local_part, self.domain.name)
         super().save(*args, **kwargs)
 

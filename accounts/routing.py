@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q
 
-from accounts.addresses import normal_address
+from accounts.addresses import normal_address, normal_spelling
 from accounts.aliases import WILDCARD, Alias, best_pattern, targets_of, what_it_stands_for
 from accounts.lookup import COLUMNS, FoundMailbox, find_postmaster
 from accounts.models import Domain, Mailbox
@@ -87,7 +87,7 @@ def find_routes(addresses: Sequence[str]) -> Sequence[Route | DeadEnd]:
 
 
 def _find_routes(addresses: Sequence[str], changed: Changed) -> list[Route | DeadEnd]:
-    wanted = [address.lower() for address in addresses]
+    wanted = [normal_spelling(address) for address in addresses]
     steps = _explore(wanted, changed)
     return [_Walk(steps).route(address) for address in wanted]
 
@@ -98,7 +98,7 @@ def find_senders(addresses: Sequence[str]) -> list[frozenset[int]]:
     They are the one that has it, or for an alias those that it leads to, where it and all on the way may be sent from.
     What a mailbox forwards does not make others its senders.
     """
-    wanted = [address.lower() for address in addresses]
+    wanted = [normal_spelling(address) for address in addresses]
     steps = _explore(wanted, Changed())
     return [frozenset(_senders(address, steps, set())) for address in wanted]
 
@@ -123,7 +123,7 @@ def _senders(address: str, steps: dict[str, _Step], seen: set[str]) -> Iterator[
         yield step.mailbox_id
     elif step.may_send:
         for target in step.targets:
-            yield from _senders(target.lower(), steps, seen)
+            yield from _senders(normal_spelling(target), steps, seen)
 
 
 def _explore(wanted: Collection[str], changed: Changed) -> dict[str, _Step]:
@@ -133,7 +133,7 @@ def _explore(wanted: Collection[str], changed: Changed) -> dict[str, _Step]:
     for _level in range(MAX_LEVELS):
         found = _look_up(waiting, changed)
         steps |= found
-        targets = {target.lower() for step in found.values() for target in step.targets}
+        targets = {normal_spelling(target) for step in found.values() for target in step.targets}
         waiting = targets - steps.keys()
         if not waiting or len(steps) + len(waiting) > MAX_STEPS:
             break
@@ -151,9 +151,9 @@ def detail_taken_off(local_part: str) -> str | None:
 
 def find_aliases_to(address: str) -> list[Alias]:
     """The active aliases, some hundred at most, that name an address among their targets."""
-    wanted = address.lower()
+    wanted = normal_spelling(address)
     found = Alias.objects.filter(is_active=True, targets__icontains=wanted).order_by("address")[:MOST_ALIASES]
-    return [alias for alias in found if wanted in alias.targets.lower().split("\n")]
+    return [alias for alias in found if wanted in map(normal_spelling, alias.targets.split("\n"))]
 
 
 # --- One level ----------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class _Walk:
 
     def _follow(self, address: str, through: str) -> None:
         """`through`: the domain here that leads to this address; empty for the address that was asked for."""
-        name = address.lower()
+        name = normal_spelling(address)
         if name in self.path:
             self.dead.append(DeadEnd.LOOP)
         elif name not in self.steps:
@@ -302,7 +302,7 @@ class _Walk:
         if isinstance(step.end, FoundMailbox):
             self.mailboxes.setdefault(step.end.id, step.end)
         elif step.end is DeadEnd.NOT_HERE and through:
-            self.forwards.setdefault(address.lower(), Forward(address, through))
+            self.forwards.setdefault(normal_spelling(address), Forward(address, through))
         elif step.end is not None:
             self.dead.append(step.end)
         for target in step.targets:

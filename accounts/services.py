@@ -7,6 +7,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from accounts.addresses import normal_local_part
 from accounts.models import Alias, Domain, Mailbox, User, default_quota_messages, default_quota_octets
 from accounts.routing import Changed, DeadEnd, loop_of
 
@@ -55,7 +56,7 @@ def create_mailbox(
 @transaction.atomic
 def create_account(*, username: str, password: str, domains: Sequence[Domain] = ()) -> User:
     """A new user with a mailbox `username@domain` in each domain, or in the default one where none is given."""
-    user = User(username=username.lower())
+    user = User(username=normal_local_part(username))
     user.set_password(password)
     user.full_clean()
     user.save()

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from accounts.addresses import normal_local_part
 from accounts.models import Domain, Mailbox, User, default_quota_octets
 from mailplatform.admin.octets import OctetsField
 
@@ -62,7 +63,7 @@ class NewUserForm(UserCreationForm):
 
     def clean_username(self) -> str:
         """The name in lower case, as it is stored, so that one in other letters is seen to be taken."""
-        name: str = self.cleaned_data["username"].lower()
+        name: str = normal_local_part(self.cleaned_data["username"])
         if User.objects.filter(username=name).exists():
             raise ValidationError(User._meta.get_field("username").error_messages["unique"], code="unique")
         return name

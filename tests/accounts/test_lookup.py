@@ -132,3 +132,12 @@ def test_to_ask_for_a_mailbox_that_is_not_there_costs_the_same(
         with django_assert_num_queries(2):
             assert find_delegated([(jules.pk, wish)]) == [None]
     assert alfred.delegated_mailboxes.count() == 0
+
+
+def test_rfc_6531_an_address_in_any_script_is_found_in_every_spelling() -> None:
+    create_account(username="Zoë", password="x", domains=[create_domain(name="München.example")])
+    spellings = ["ZOË@münchen.example", "zoe\u0308@xn--mnchen-3ya.example", "zoë@MU\u0308NCHEN.example"]
+    for found in (*find_mailboxes(spellings), *find_credentials([*spellings, "zoë", "zoë%münchen.example"])):
+        assert found is not None
+        assert found.address == "zoë@xn--mnchen-3ya.example"
+    assert find_local_domains(["münchen.example", "XN--MNCHEN-3YA.example"]) == [True, True]

@@ -15,7 +15,7 @@ from accounts import door
 from accounts.app_passwords import create_app_password
 from accounts.lookup import FoundMailbox
 from accounts.models import Domain, LoginRecord, Mailbox, User
-from accounts.services import set_password
+from accounts.services import create_account, create_domain, set_password
 from mailstore.models import Maildrop
 from mailstore.rows import live_messages
 from tests.accounts.issuer import Issuer
@@ -328,3 +328,14 @@ class TestLoginDelay:
         Mailbox.objects.update(login_delay_seconds=600)
         lock(jules, uuid.uuid4())
         assert try_login(serve_mailboxes()).startswith(b"-ERR [LOGIN-DELAY]")
+
+
+@pytest.mark.parametrize("commands", [["UTF8"], []], ids=["UTF8", "without UTF8"])
+def test_rfc_6856_2_2_a_name_in_any_script_opens_its_mailbox(
+    quick_hashes: None, transactional_db: None, serve_mailboxes: Serve, commands: list[str]
+) -> None:
+    create_account(username="zoë", password="señor", domains=[create_domain(name="münchen.example")])
+    with serve_mailboxes().connect() as client:
+        client.greet()
+        for command in (*commands, "USER ZOË@München.example", "PASS sen\u0303or"):
+            assert client.say(command.encode()).startswith(b"+OK")

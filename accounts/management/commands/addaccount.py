@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.addresses import normal_domain
 from accounts.models import Domain
 from accounts.passwords import OpaqueStringValidator
 from accounts.services import create_account
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--password-stdin", action="store_true", help="read the password from one line of stdin")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        names = [name.lower() for name in options["domain"]]
+        names = [normal_domain(name) for name in options["domain"]]
         domains = list(Domain.objects.filter(name__in=names))
         if missing := set(names) - {domain.name for domain in domains}:
             raise CommandError(f"no such domain: {', '.join(sorted(missing))}; add it with adddomain")

@@ -17,7 +17,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            domain = create_domain(name=options["name"].lower(), default=options["default"])
+            domain = create_domain(name=options["name"], default=options["default"])
         except ValidationError as error:
             raise CommandError(f"{options['name'] or 'NAME'}: {' '.join(error.messages)}") from error
         self.stdout.write(f"{domain.name} added" + (", the default" if domain.is_default else ""))

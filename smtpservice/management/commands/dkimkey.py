@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from accounts.addresses import normal_domain
 from accounts.models import Domain
 from smtpservice.dkim_keys import is_published, make_key, record_of, sign_with
 from smtpservice.models import DkimKey
@@ -28,7 +29,7 @@ class Command(BaseCommand):
         what.add_argument("--remove", metavar="SELECTOR", help="forget a key that does not sign")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        domain = Domain.objects.filter(name=options["domain"].lower()).first()
+        domain = Domain.objects.filter(name=normal_domain(options["domain"])).first()
         if domain is None:
             raise CommandError(f"{options['domain']} is not a domain of this platform; see adddomain.")
         if options["make"]:

@@ -35,7 +35,7 @@ def test_the_first_domain_is_the_default_whatever_is_ticked(db: None) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "a b", "x@y", "-a.org", "MAISON.MRS", "<script>alert(1)</script>", "x" * 256, "a..b", "é.fr"]
+    "name", ["", "a b", "x@y", "-a.org", "MAISON.MRS", "<script>alert(1)</script>", "x" * 256, "a..b", "é .fr"]
 )
 def test_a_name_that_is_none_or_taken_is_refused(browser: Client, name: str) -> None:
     response = browser.post(f"{LIST}add/", {"name": name})

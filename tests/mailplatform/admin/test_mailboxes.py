@@ -290,7 +290,7 @@ def test_a_mailbox_is_added_with_a_quota_as_people_write_it(browser: Client, mai
     assert "already exists" in text_of(again.content)
 
 
-@pytest.mark.parametrize("local_part", ["a b", "a@b", "", "a%b", "x" * 65, "é", "a..b", "<b>"])
+@pytest.mark.parametrize("local_part", ["a b", "a@b", "", "a%b", "x" * 65, "é é", "a..b", "<b>"])
 def test_a_name_that_no_address_can_have_is_refused(
     browser: Client, mailbox: Mailbox, domain: Domain, local_part: str
 ) -> None:
