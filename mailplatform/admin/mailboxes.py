@@ -42,6 +42,8 @@ from mailplatform.admin.policies import FIELDS, FIELDSET, PoliciesForm
 from mailplatform.admin.situation import by_weight, facts_about, may_set_password
 from mailstore.removal import remove_mailboxes
 
+#: What says who reads a mailbox's mail. A new mailbox has none yet: there its user is chosen.
+_WHO_READS = ("user", "forward_to", "keep_copy", "delegates")
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -157,9 +159,11 @@ class MailboxAdmin(ListAdmin):
         return fieldsets if obj else fieldsets[:-1]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Mailbox | None = None) -> list[str]:
-        """Whoever may not read other people's mail lets nobody else read it either."""
+        """Whoever may not read other people's mail gives it to nobody else either, whatever they may change."""
         readonly = list(super().get_readonly_fields(request, obj))
-        return readonly if request.user.has_perm(READ_MAIL) else [*readonly, "delegates"]
+        if request.user.has_perm(READ_MAIL):
+            return readonly
+        return [*readonly, *(_WHO_READS if obj else _WHO_READS[1:])]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Without a menu to change the user or the domain that is chosen; these have pages."""

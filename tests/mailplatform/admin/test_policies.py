@@ -72,5 +72,9 @@ def test_who_may_not_read_mail_lets_nobody_else_read_it(mailbox: Mailbox) -> Non
     helper = staff("accounts.view_mailbox", "accounts.change_mailbox", "accounts.view_user", "accounts.view_domain")
     browser = browser_of(helper)
     data = filled_in(browser, box_url(mailbox), "mailbox_form")
-    assert browser.post(box_url(mailbox), data | {"delegates": [str(helper.pk)]}).status_code == 302
-    assert not mailbox.delegates.exists()
+    taken = {"delegates": [str(helper.pk)], "user": str(helper.pk), "forward_to": "me@example.net", "is_active": ""}
+    assert browser.post(box_url(mailbox), data | taken).status_code == 302
+    before, after = mailbox, Mailbox.objects.get(pk=mailbox.pk)
+    assert (after.user_id, after.forward_to) == (before.user_id, before.forward_to)
+    assert not after.delegates.exists()
+    assert not after.is_active
