@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import dkim
 import psycopg
 import pytest
 import trustme
@@ -266,6 +267,26 @@ def test_text_of_all_kinds_arrives_as_it_was_sent(hosts: tuple[Host, Host, Lapto
         seconds=ARRIVAL,
         what="all of them arrive",
     )
+
+
+def test_what_is_submitted_is_signed_and_the_signature_holds_on_the_other_host(
+    hosts: tuple[Host, Host, Laptop],
+) -> None:
+    one, two, laptop = hosts
+    made = one.platform.manage("dkimkey", DOMAINS["jules"], "--make", "ed25519", "--selector", "s")
+    one.platform.manage("dkimkey", DOMAINS["jules"], "--sign-with", "s", "--unchecked")
+    published = "".join(made.partition("IN TXT (")[2].split('"')[1::2]).encode()
+    # Without Date and Message-ID, which submission adds and which are signed too.
+    laptop.send(one, JULES, [ALFRED], f"From: {JULES}\r\nSubject: signed\r\n\r\n.dot\r\n\r\n".encode())
+    found: list[bytes] = []
+
+    def arrived() -> bool:
+        found[:] = [message for message in laptop.read(two, ALFRED) if b"Subject: signed\r\n" in message]
+        return bool(found)
+
+    wait_until(arrived, seconds=ARRIVAL, what="it arrives")
+    assert dkim.DKIM(found[0]).verify(dnsfunc=lambda name, timeout=5: published)
+    assert b"\r\nMessage-ID: <" in found[0]
 
 
 def test_mail_waits_while_a_host_is_down_and_arrives_when_it_is_back(hosts: tuple[Host, Host, Laptop]) -> None:
