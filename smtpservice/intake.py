@@ -9,7 +9,7 @@ import asyncio
 import ipaddress
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -57,12 +57,17 @@ class LocalIntake:
         hostname: str,
         authenticator: Authenticator | None = None,
         storing: Bridge | None = None,
+        submitted: Callable[[], None] = lambda: None,
     ) -> None:
-        """`storing` stores small messages: with one thread, those that wait for it are stored together."""
+        """`storing` stores small messages: with one thread, those that wait for it are stored together.
+
+        `submitted` is called after a message was submitted, some of which may be in the queue now.
+        """
         self._bridge = bridge
         self._storing = storing or bridge
         self._hostname = hostname
         self._authenticator = authenticator
+        self._submitted = submitted
         self._srs = make_srs()
 
     async def find(self, request: FindRecipients) -> list[Accepted | Reply]:
@@ -89,6 +94,8 @@ class LocalIntake:
         try:
             parcel = Parcel(body, envelope, identity, request.mail, service is Service.SUBMISSION)
             answers = await self._take(request, parcel, service, client_address)
+            if parcel.submitted:
+                self._submitted()
         except Exception:
             logger.exception("%s: message from <%s> was not stored", client_address, request.mail.sender)
             answers = [replies.TRY_AGAIN] * _copies(request, service)

@@ -47,9 +47,15 @@ class SmtpWorker(ServerWorker):
         self._authenticator = _make_authenticator()
         self._storing = Bridge(threads=1)
         self._tables = AddressTables(self._bridge)
+        self._relay_bridge = Bridge(threads=RELAY_THREADS)
+        self._relay = make_relay(self._relay_bridge)
         self._connections = Connections(
             LocalIntake(
-                self._bridge, hostname=settings.MAIL_HOSTNAME, authenticator=self._authenticator, storing=self._storing
+                self._bridge,
+                hostname=settings.MAIL_HOSTNAME,
+                authenticator=self._authenticator,
+                storing=self._storing,
+                submitted=self._relay.wake,
             ),
             hostname=settings.MAIL_HOSTNAME,
             max_octets=settings.MAIL_MAX_OCTETS,
@@ -58,8 +64,6 @@ class SmtpWorker(ServerWorker):
             tls=self.tls,
             desk=Desk(self._bridge, self._door) if self._door else None,
         )
-        self._relay_bridge = Bridge(threads=RELAY_THREADS)
-        self._relay = make_relay(self._relay_bridge)
         if self.relays:
             self._relay.start()
         self._chores = [asyncio.create_task(self._flush_for_ever())]

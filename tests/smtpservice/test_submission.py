@@ -313,3 +313,17 @@ def test_what_is_submitted_is_signed_and_what_is_passed_on_is_not(
 
     assert [answer.code for answer in with_intake(use)] == [250]
     assert [arguments["signed"] for arguments in queued] == [service is Service.SUBMISSION]
+
+
+def test_the_relay_hears_of_what_is_submitted_at_once_and_of_other_mail_not(jules: Submitter) -> None:
+    told: list[None] = []
+
+    async def use(intake: LocalIntake) -> None:
+        intake._submitted = lambda: told.append(None)
+        for service, submitter in ((Service.SMTP, None), (Service.SUBMISSION, jules)):
+            assert told == []
+            found = await ask(intake, [f"<{ALFRED}>"], submitter=submitter)
+            await send(intake, MESSAGE, found, service=service, sender=JULES, submitter=submitter)
+
+    with_intake(use)
+    assert told == [None]
