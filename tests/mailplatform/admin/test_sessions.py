@@ -109,6 +109,7 @@ def test_what_one_session_deleted_comes_back_together(browser: Client) -> None:
     page = browser.get(shelf)
     assert "Only what one session deleted." in text_of(page.content)
     assert page.content.decode().count('name="uid"') == 2
+    assert f'name="session" value="{serial}"' in page.content.decode()  # a search stays within it
     assert browser.post(shelf, {"all": "1"}).status_code == 302
     assert sorted(live_messages(mailbox.pk).values_list("uid", flat=True)) == [4, 5, 6, 7, 8]
 
