@@ -9,8 +9,9 @@ from mailplatform.places import Full, Place
 class Arrival:
     """One connection, as it is when its session begins.
 
-    `address` is the client's IP address as text, also where a proxy stands between. `tls` is empty, or the version
-    with which every part of the way is encrypted (but those parts that the operator trusts), such as TLSv1.3.
+    `address` is the client's IP address as text, also where a proxy stands between; empty where that does not tell it,
+    so that nobody is trusted for the proxy's. `tls` is empty, or the version with which every part of the way is
+    encrypted (but those parts that the operator trusts), such as TLSv1.3.
     """
 
     address: str

@@ -64,7 +64,7 @@ class Gate:
         if place is None:
             return None
         plaintext = near and origin.address in self.plaintext
-        return Arrival(origin.address or proxy, origin.tls if near else "", plaintext, place)
+        return Arrival(origin.address, origin.tls if near else "", plaintext, place)
 
 
 def _begin(transport: asyncio.Transport, connected: Connected, arrival: Arrival) -> None:
@@ -86,7 +86,10 @@ class _Entry(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         connection = cast(asyncio.Transport, transport)  # uvloop's is none by its type
         peer = connection.get_extra_info("peername")
-        address = _spelled(str(peer[0])) if peer else ""
+        if not peer:  # it has gone already, and would be taken for somebody who is no proxy
+            connection.abort()
+            return
+        address = _spelled(str(peer[0]))
         if address in self._gate.proxies:
             header = _AwaitedHeader(self._gate, address, lambda arrival: self._admit(connection, arrival))
             connection.set_protocol(header)

@@ -36,7 +36,7 @@ listen pop3
     server mail 127.0.0.1:{plain} send-proxy check check-send-proxy inter 100ms source 127.0.0.2
 listen pop3s
     bind 127.0.0.1:{pop3s}
-    server mail 127.0.0.1:{tls} send-proxy-v2 source 127.0.0.2
+    server mail 127.0.0.1:{tls} send-proxy-v2 check check-send-proxy inter 100ms source 127.0.0.2
 listen pop3s-ended-here
     bind 127.0.0.1:{ended} ssl crt {pem} alpn pop3
     server mail 127.0.0.1:{plain} send-proxy-v2-ssl check check-send-proxy inter 100ms source 127.0.0.2
@@ -137,4 +137,6 @@ def test_a_header_that_is_not_a_listed_proxy_s_ends_the_connection(proxied: Prox
 
 
 def test_health_checks_leave_nothing_in_the_log(proxied: Proxied) -> None:
-    assert "PROXY" not in proxied.log.read_text()
+    log = proxied.log.read_text()
+    assert "PROXY" not in log
+    assert "handshake failed" not in log
