@@ -7,6 +7,7 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
@@ -125,6 +126,13 @@ def _authentication() -> Iterator[CheckMessage]:
             f"SMTP_AUTHENTICATION: {settings.SMTP_AUTHENTICATION!r} is not known.",
             hint="Choose refuse, mark or off.",
             id="mailplatform.E030",
+        )
+    url = urlsplit(settings.SPAM_CHECK_URL)
+    if settings.SPAM_CHECK_URL and (url.scheme not in {"http", "https"} or not url.hostname):
+        yield Error(
+            f"SPAM_CHECK_URL: {settings.SPAM_CHECK_URL!r} is no URL of a spam filter.",
+            hint="Write http://127.0.0.1:11333, or nothing.",
+            id="mailplatform.E031",
         )
 
 

@@ -143,6 +143,9 @@ RELAY_SMARTHOST_PASSWORD = env.str("RELAY_SMARTHOST_PASSWORD", "")
 
 #: What is done about SPF, DKIM, DMARC and ARC of mail on port 25: refuse (by a domain's policy), mark, or off.
 SMTP_AUTHENTICATION = env.str("SMTP_AUTHENTICATION", "refuse")
+#: A spam filter with the HTTP protocol of rspamd, such as http://127.0.0.1:11333; empty: none. Seconds it may take.
+SPAM_CHECK_URL = env.str("SPAM_CHECK_URL", "")
+SPAM_CHECK_SECONDS = env.int("SPAM_CHECK_SECONDS", 20)
 #: Networks whose mail is not looked at so: this host, and relays of one's own that have looked at it.
 SMTP_AUTHENTICATION_EXEMPT_NETWORKS = env.list(
     "SMTP_AUTHENTICATION_EXEMPT_NETWORKS", default=["127.0.0.0/8", "::1/128"]

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from typing import TypedDict
 
 from accounts.routing import DeadEnd, Forward, Route, find_routes
 from mailplatform.bridge import Bridge
@@ -23,6 +24,7 @@ from smtpservice.commands import Address
 from smtpservice.queue import new_identity
 from smtpservice.replies import Reply
 from smtpservice.requests import Deliver, FindRecipients, Service
+from smtpservice.spam import SpamCheck
 from smtpservice.storing import Accepted, Deposit, Parcel, make_srs, store_many, store_one, today
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,12 @@ _DEAD_ENDS = {
 }
 
 
+class _Who(TypedDict):
+    helo: str
+    sender: str
+    client_address: str
+
+
 class LocalIntake:
     """Mail in, for the domains of this platform; `hostname` is what Received headers call this host."""
 
@@ -56,6 +64,7 @@ class LocalIntake:
         *,
         hostname: str,
         authenticator: Authenticator | None = None,
+        spam: SpamCheck | None = None,
         storing: Bridge | None = None,
         submitted: Callable[[], None] = lambda: None,
     ) -> None:
@@ -68,6 +77,7 @@ class LocalIntake:
         self._hostname = hostname
         self._authenticator = authenticator
         self._submitted = submitted
+        self._spam = spam
         self._srs = make_srs()
 
     async def find(self, request: FindRecipients) -> list[Accepted | Reply]:
@@ -114,14 +124,20 @@ class LocalIntake:
         self, request: Deliver[Accepted], parcel: Parcel, service: Service, client_address: str
     ) -> list[Reply]:
         parcel.body.finish()
-        if service is Service.SMTP and self._authenticator is not None:
-            sender = request.mail.sender
-            refusal = await self._authenticator.look_at(
-                parcel.body, helo=request.client, sender=sender, client_address=client_address
-            )
+        if service is Service.SMTP:
+            refusal = await self._look_at(request, parcel.body, client_address)
             if refusal is not None:
                 return [refusal]
         return await self._store(request, parcel, service)
+
+    async def _look_at(self, request: Deliver[Accepted], body: Body, client_address: str) -> Reply | None:
+        """What is found out about a stranger's message goes on top of it; the reply where it is refused for that."""
+        who: _Who = {"helo": request.client, "sender": request.mail.sender, "client_address": client_address}
+        refusal = await self._authenticator.look_at(body, **who) if self._authenticator else None
+        if refusal is None and self._spam is not None:
+            recipients = [recipient.address for recipient in request.recipients]
+            refusal = await self._spam.look_at(body, recipients=recipients, **who)
+        return refusal
 
     async def _store(self, request: Deliver[Accepted], parcel: Parcel, service: Service) -> list[Reply]:
         """Store it once for each end, and answer for each RCPT or for all of them."""

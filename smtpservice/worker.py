@@ -18,6 +18,7 @@ from smtpservice.relay.configured import make_relay
 from smtpservice.requests import Service
 from smtpservice.server import Connections
 from smtpservice.socketmap import AddressTables
+from smtpservice.spam import SpamCheck
 from smtpservice.submission import Desk
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class SmtpWorker(ServerWorker):
         submits = any(bind.role == Service.SUBMISSION.value for bind in self.app.binds)
         self._door = Door(self._bridge) if submits else None
         self._authenticator = _make_authenticator()
+        self._spam = _make_spam_check()
         self._storing = Bridge(threads=1)
         self._tables = AddressTables(self._bridge)
         self._relay_bridge = Bridge(threads=RELAY_THREADS)
@@ -54,6 +56,7 @@ class SmtpWorker(ServerWorker):
                 self._bridge,
                 hostname=settings.MAIL_HOSTNAME,
                 authenticator=self._authenticator,
+                spam=self._spam,
                 storing=self._storing,
                 submitted=self._relay.wake,
             ),
@@ -84,8 +87,9 @@ class SmtpWorker(ServerWorker):
     async def end(self) -> None:
         await self._connections.end()
         self._tables.close()
-        if self._authenticator is not None:
-            self._authenticator.close()
+        for check in (self._authenticator, self._spam):
+            if check is not None:
+                check.close()
         await self._relay.stop()
         await self._relay_bridge.close()
         for chore in self._chores:
@@ -122,4 +126,15 @@ def _make_authenticator() -> Authenticator | None:
         exempt=Networks(settings.SMTP_AUTHENTICATION_EXEMPT_NETWORKS),
         refuses=settings.SMTP_AUTHENTICATION == "refuse",
         name_servers=settings.RELAY_NAME_SERVERS,
+    )
+
+
+def _make_spam_check() -> SpamCheck | None:
+    if not settings.SPAM_CHECK_URL:
+        return None
+    return SpamCheck(
+        url=settings.SPAM_CHECK_URL,
+        seconds=settings.SPAM_CHECK_SECONDS,
+        hostname=settings.MAIL_HOSTNAME,
+        exempt=Networks(settings.SMTP_AUTHENTICATION_EXEMPT_NETWORKS),
     )
