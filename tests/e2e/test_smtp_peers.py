@@ -3,6 +3,8 @@
 Compared to the octet, but for line ends and the trace header that delivery puts on top.
 """
 
+import email
+import email.policy
 import poplib
 import re
 import smtplib
@@ -133,6 +135,7 @@ domain = create_domain(name="{domain}")
 user = create_account(username="jules", password="{password}")
 for address in {addresses}:
     create_mailbox(user=user, domain=domain, local_part=address.partition("@")[0])
+create_account(username="zoë", password="{password}", domains=[create_domain(name="münchen.example")])
 """
 
 
@@ -179,3 +182,38 @@ def test_what_a_peer_sends_is_what_poplib_reads(
         assert len(got) == len(messages)
         for number, (one, message) in enumerate(zip(got, messages, strict=True)):
             assert one == retrieved(message), f"message {number}"
+
+
+LETTER = "From: Jürgen <jürgen@böse.example>\r\nTo: zoë@münchen.example\r\nSubject: Grüße\r\n\r\nnaïve\r\n".encode()
+
+
+@pytest.mark.parametrize("utf8", [True, False])
+def test_rfc_6530_a_letter_in_utf_8_from_its_envelope_to_its_reader(smtp: Server, pop3: Server, utf8: bool) -> None:
+    """SMTPUTF8 (6531) in; out as it came for a client that says UTF8 (6856), in ASCII (6857) for one that does not."""
+    with smtplib.SMTP("127.0.0.1", smtp.ports["smtp"]) as sender:
+        assert (
+            sender.sendmail("jürgen@böse.example", ["ZOË@München.example"], LETTER, ["SMTPUTF8", "BODY=8BITMIME"]) == {}
+        )
+    client = poplib.POP3("127.0.0.1", pop3.ports["plain"], timeout=30)
+    client.encoding = "utf-8"
+    if utf8:
+        client.utf8()
+    client.user("Zoë%MÜNCHEN.example")
+    client.pass_(PASSWORD)
+    count, octets = client.stat()
+    listed = [int(line.split()[1]) for line in client.list()[1]]
+    messages = [b"".join(line + b"\r\n" for line in client.retr(number)[1]) for number in range(1, count + 1)]
+    client.quit()
+    assert list(map(len, messages)) == listed
+    assert sum(listed) == octets
+    header, _, body = messages[-1].partition(b"\r\n\r\n")
+    assert body == "naïve\r\n".encode()
+    assert header.isascii() is not utf8
+    if utf8:
+        assert messages[-1].startswith("Return-Path: <jürgen@böse.example>\r\n".encode())
+        assert messages[-1].endswith(LETTER)
+    else:
+        letter = email.message_from_bytes(messages[-1], policy=email.policy.default)
+        assert letter["Subject"] == "Grüße"
+        assert [group.display_name for group in letter["To"].groups] == ["zoë@münchen.example"]
+        assert letter["From"].groups[0].display_name.split() == ["Jürgen", "jürgen@böse.example"]
