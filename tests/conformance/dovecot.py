@@ -82,6 +82,10 @@ WHY = {
     "test_rfc6856.TestUtf8.test_before_the_login": _NO_UTF8,
     "test_rfc6856.TestUtf8.test_without_it": "UTF-8 is sent to everybody",
     "test_rfc6856.TestUtf8.test_names_in_utf_8": _NO_UTF8,
+    "test_rfc6856.TestLang.test_a_list": _NO_UTF8,
+    "test_rfc6856.TestLang.test_a_choice": _NO_UTF8,
+    "test_rfc6856.TestLang.test_the_default": _NO_UTF8,
+    "test_rfc6856.TestLang.test_what_is_said_in_it": _NO_UTF8,
 }
 
 

@@ -1,5 +1,6 @@
 """RFC 6856: POP3 for UTF-8, and LANG."""
 
+import re
 from collections.abc import Callable
 
 from tests.conformance.client import Client
@@ -52,3 +53,46 @@ class TestUtf8:
         client.ok("UTF8")
         client.ok("USER jérôme@example.org")
         client.refused("PASS à bientôt")
+
+
+class TestLang:
+    """RFC 6856, 3."""
+
+    def test_a_list(self, connect: Connect) -> None:
+        """3: LANG is announced, and alone it lists languages: a tag, a blank, a name."""
+        client = connect()
+        assert "LANG" in client.capabilities()
+        rows = client.rows("LANG")
+        assert len(rows) > 1
+        assert all(re.fullmatch(rb"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})* \S.*", row) for row in rows), rows
+
+    def test_a_choice(self, connect: Connect) -> None:
+        """3: A language that is listed can be chosen, before the login and after it; the answer names it."""
+        client = connect()
+        tags = [row.split()[0] for row in client.rows("LANG")]
+        for tag in tags:
+            assert client.ok(b"LANG " + tag).split()[0].lower() == tag.lower()
+        client.log_in()
+        assert client.ok(b"LANG " + tags[0]).split()[0].lower() == tags[0].lower()
+
+    def test_the_default(self, connect: Connect) -> None:
+        """3: LANG * takes the language that the server prefers."""
+        client = connect()
+        tags = {row.split()[0].lower() for row in client.rows("LANG")}
+        assert client.ok("LANG *").split()[0].lower() in tags
+
+    def test_unknown_languages(self, connect: Connect) -> None:
+        """3: A language that is not listed is refused, and the session goes on."""
+        for tag in ("x-klingon", "uga", "!"):
+            client = connect()
+            client.refused(f"LANG {tag}")
+            client.rows("CAPA")
+
+    def test_what_is_said_in_it(self, connect: Connect) -> None:
+        """3: Texts of answers are in the language that was chosen."""
+        client = connect()
+        said = set()
+        for row in client.rows("LANG"):
+            client.ok(b"LANG " + row.split()[0])
+            said.add(client.refused("FROB"))
+        assert len(said) > 1
