@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pop3service.languages import spoken
 from pop3service.logins import MAX_LOGIN_FAILURES
 from pop3service.states import Channel, Finish
 from tests.pop3service.memory import LOGIN, PASSWORD, Dialogue, MemoryMaildrop, cut
@@ -34,6 +35,7 @@ LINES = st.one_of(
             *(b"USER mrose", b"user mrose", b"USER nobody", b"USER", b"PASS secret", b"PASS wrong", b"PASS"),
             *(b"AUTH PLAIN " + GOOD, b"auth plain " + BAD, b"AUTH PLAIN", b"AUTH PLAIN !", b"AUTH FROB", b"AUTH"),
             *(GOOD, GOOD, BAD, b"*", b"UTF8", b"UTF8 x", b"CAPA", b"CAPA 1", b"STLS", b"STLS", b"STLS x"),
+            *(b"LANG", b"LANG fr", b"lang en", b"LANG *", b"LANG tlh", b"LANG fr en"),
             *(b"QUIT now", b"QUIT", b"", b"FROB", b"x" * 300, b"\xff\0\r", b"LIST x", b"TOP 1", b"RETR 99999999999"),
         ]
     ),
@@ -71,6 +73,8 @@ class Connection(Model):
         verb = verb.upper()
         if verb == b"CAPA":
             return ERR if rest else LIST
+        if verb == b"LANG":
+            return LIST if not rest else OK if rest in (b"fr", b"en", b"*") else ERR
         if verb == b"QUIT" and not rest:
             return self._quit()
         return self._before(verb, rest) if self.state == "before" else self._after(line)
@@ -173,7 +177,7 @@ SIZES = st.lists(st.integers(1, 30), min_size=1)
 @given(RAWS, SCRIPT, SIZES, st.booleans())
 def test_over_the_pure_protocol(raws: list[bytes], script: list[bytes], sizes: list[int], starttls: bool) -> None:
     model = Connection(raws, starttls=starttls)
-    dialogue = Dialogue(MemoryMaildrop(raws), Channel(hostname="dewey", starttls=starttls))
+    dialogue = Dialogue(MemoryMaildrop(raws), Channel(hostname="dewey", starttls=starttls, languages=spoken()))
     for line in script:
         answer = b"".join(map(dialogue.say, cut(line + b"\r\n", sizes)))
         assert_fits(answer, model.hear(line), line)
@@ -215,7 +219,7 @@ def test_over_sockets(
     script: list[bytes],
     sizes: list[int],
 ) -> None:
-    served = serve(*raws, tls=tls.server)
+    served = serve(*raws, tls=tls.server, languages=spoken())
     model = Connection(raws, starttls=not with_tls)
     with served.connect(tls=tls.client if with_tls else None) as client:
         client.greet()
@@ -234,7 +238,9 @@ def test_over_sockets(
 @settings(max_examples=200)
 @given(st.lists(st.one_of(st.binary(max_size=80), LINES.map(lambda line: line + b"\r\n")), max_size=20), st.booleans())
 def test_no_octets_raise_in_any_state(received: list[bytes], starttls: bool) -> None:
-    dialogue = Dialogue(MemoryMaildrop([b"a: b\n\n.\n"]), Channel(hostname="dewey", starttls=starttls))
+    dialogue = Dialogue(
+        MemoryMaildrop([b"a: b\n\n.\n"]), Channel(hostname="dewey", starttls=starttls, languages=spoken())
+    )
     for octets in itertools.chain(received, [b"\r\n"]):
         dialogue.say(octets)
     assert dialogue.session.request is None
