@@ -91,6 +91,7 @@ def page(chromium: Browser, web: Server, cookies: Path) -> Iterator[Page]:
     page = context.new_page()
     wrong = watch(page)
     yield page
+    context.storage_state(path=cookies)  # whoever sets a password gets another session's name
     context.close()
     assert wrong == []
 

@@ -18,10 +18,10 @@ from tests.e2e.pop3 import Pop3
 from tests.e2e.running import Platform, Server, wait_until
 
 #: More messages than one statement names, so that their deletion has a middle.
-MANY = 1000
+MANY = 600
 #: Octets of a message that no buffer of the system takes in as a whole.
 LARGE = 8_000_000
-ROUNDS = 8
+ROUNDS = 6
 OTHER = "other"
 
 

@@ -17,7 +17,7 @@ from tests.e2e.maildrops import all_deleted, held_up, locked, stored, untouched
 from tests.e2e.pop3 import Pop3
 from tests.e2e.running import Platform, Server, wait_until
 
-MANY = 1000
+MANY = 600
 #: Octets of a message that no buffer of the system takes in as a whole.
 LARGE = 8_000_000
 GOODBYE = b"-ERR [SYS/TEMP] the server is shutting down, try again later; nothing was deleted"
