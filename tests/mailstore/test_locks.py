@@ -3,13 +3,14 @@
 import threading
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import DatabaseError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
+from mailstore import locks
 from mailstore.locks import Lock, find_holders, free_locks, take_locks
 from mailstore.models import Maildrop
 from tests.mailstore.mailboxes import fill, make_mailbox
@@ -38,7 +39,7 @@ class TestTake:
         (row,) = take_locks(mailbox_ids=[mailbox.id], worker=WORKER, dead=None, now=NOW)
         after = Maildrop.objects.get(mailbox_id=mailbox.id)
         counters = 3, 2, before.octets, before.version, False
-        assert row == (mailbox.id, before.lock_serial + 1, before.uidvalidity, *counters)
+        assert row == (mailbox.id, int(NOW.timestamp() * 1_000_000), before.uidvalidity, *counters)
         assert (after.lock_worker, after.locked_at, after.opened_at) == (WORKER, NOW, NOW)
 
     def test_leaves_what_another_holds(self, mailbox: FoundMailbox) -> None:
@@ -86,10 +87,20 @@ class TestFree:
 
 @pytest.mark.django_db(transaction=True)
 class TestBesideOthers:
-    def test_on_sqlite_the_disk_is_waited_for_again_afterwards(self, mailbox: FoundMailbox) -> None:
+    def test_the_disk_is_waited_for_again_afterwards(self, mailbox: FoundMailbox) -> None:
         """Promise 1: deliveries over the same connection are on the disk when they are answered."""
         fill(mailbox.id, b"x")
         free_locks(list(take(mailbox).items()))
+        self.assert_disk_is_waited_for()
+
+    def test_also_within_a_transaction_that_does_more(self, mailbox: FoundMailbox) -> None:
+        """Promise 2: what QUIT deletes is on the disk when it is answered, though its lock is freed with it."""
+        fill(mailbox.id, b"x")
+        with transaction.atomic():
+            free_locks(list(take(mailbox).items()))
+            self.assert_disk_is_waited_for()
+
+    def assert_disk_is_waited_for(self) -> None:
         with connection.cursor() as cursor:
             if connection.vendor == "sqlite":
                 assert cursor.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -97,11 +108,21 @@ class TestBesideOthers:
                 cursor.execute("SHOW synchronous_commit")
                 assert cursor.fetchone() == ("on",)
 
-    def test_also_after_an_error(self, mailbox: FoundMailbox) -> None:
+    def test_also_after_an_error(self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(locks, "_TAKE", "UPDATE mailstore_maildrop SET no_such_column = 1")
+        with pytest.raises(DatabaseError):
+            take(mailbox)
+        self.assert_disk_is_waited_for()
+
+    def test_a_serial_is_not_given_twice_if_the_database_forgets_the_first(self, mailbox: FoundMailbox) -> None:
+        """As after a crash, since it does not wait for the disk: its session then finds the lock gone."""
         fill(mailbox.id, b"x")
-        with pytest.raises(IntegrityError, match="mailstore_maildrop_lock_has_time"):
-            take_locks(mailbox_ids=[mailbox.id], worker=WORKER, dead=None, now=None)
-        self.test_on_sqlite_the_disk_is_waited_for_again_afterwards(mailbox)
+        (first,) = take_locks(mailbox_ids=[mailbox.id], worker=WORKER, dead=None, now=NOW)
+        Maildrop.objects.update(lock_worker=None, lock_serial=0)
+        later = NOW + timedelta(milliseconds=1)
+        (second,) = take_locks(mailbox_ids=[mailbox.id], worker=WORKER, dead=None, now=later)
+        assert second[1] > first[1]
+        assert not free_locks([(mailbox.id, Lock(WORKER, first[1]))])
 
     def test_overlapping_batches_in_opposite_orders_do_not_wait_for_each_other(self, mailbox: FoundMailbox) -> None:
         everyone = [mailbox, *(make_mailbox(f"user{number}") for number in range(20))]
