@@ -143,6 +143,8 @@ RELAY_SMARTHOST_PASSWORD = env.str("RELAY_SMARTHOST_PASSWORD", "")
 
 #: What is done about SPF, DKIM, DMARC and ARC of mail on port 25: refuse (by a domain's policy), mark, or off.
 SMTP_AUTHENTICATION = env.str("SMTP_AUTHENTICATION", "refuse")
+#: Messages that one client may bring on port 25 in a minute, to one worker; 0 is no limit.
+SMTP_MESSAGES_PER_MINUTE = env.int("SMTP_MESSAGES_PER_MINUTE", 300)
 #: A spam filter with the HTTP protocol of rspamd, such as http://127.0.0.1:11333; empty: none. Seconds it may take.
 SPAM_CHECK_URL = env.str("SPAM_CHECK_URL", "")
 SPAM_CHECK_SECONDS = env.int("SPAM_CHECK_SECONDS", 20)

@@ -47,6 +47,7 @@ TOO_MANY_LOGINS = Reply(421, "4.7.0", "Too many wrong passwords, closing")
 
 TRY_AGAIN = Reply(451, "4.3.0", "Temporary failure on our side, try again later")
 NOT_AUTHENTICATED_YET = Reply(451, "4.7.24", "The DNS does not say whether this mail is authentic, try again later")
+TOO_FAST = Reply(450, "4.7.1", "Too many messages in a short time, try again in a minute")
 MAYBE_SPAM = Reply(451, "4.7.1", "Not taken yet, try again later")
 NO_SPACE = Reply(452, "4.3.1", "No space for the message at the moment, try again later")
 TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, send to the others in another transaction")

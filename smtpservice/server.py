@@ -19,6 +19,7 @@ from mailplatform.arrivals import Arrival
 from mailplatform.places import Full
 from mailstore.delivery import Body
 from smtpservice import replies
+from smtpservice.pace import Pace
 from smtpservice.protocol import Session
 from smtpservice.replies import Reply
 from smtpservice.requests import (
@@ -93,9 +94,11 @@ class Connections:
         message_seconds: float,
         tls: ssl.SSLContext | None = None,
         desk: Desk | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.intake = intake
         self.desk = desk
+        self.pace = pace or Pace(0)
         self.hostname = hostname
         self.max_octets = max_octets
         self.idle_seconds = idle_seconds
@@ -265,7 +268,7 @@ class Connection(asyncio.Protocol):
                 case CheckSender() if self._owner.desk:
                     self._session.sender_checked(await self._owner.desk.check_sender(request))
                 case FindRecipients():
-                    self._session.recipients_found(await self._owner.intake.find(request))
+                    self._session.recipients_found(await self._find(request))
                 case Write():
                     self._session.written(await asyncio.to_thread(self._write, request.content))
                 case Deliver():
@@ -307,6 +310,12 @@ class Connection(asyncio.Protocol):
         finally:
             self._asking = False
 
+    async def _find(self, request: FindRecipients) -> list[Accepted | Reply]:
+        if self._session.service is Service.SMTP and self._owner.pace.is_over(self._arrival.address):
+            logger.info("%s: too many messages in a short time", self._arrival.address)
+            return [replies.TOO_FAST] * len(request.addresses)
+        return await self._owner.intake.find(request)
+
     async def _deliver(self, request: Deliver[Accepted]) -> list[Reply]:
         with self._body or Body() as body:
             self._body = None
@@ -314,6 +323,7 @@ class Connection(asyncio.Protocol):
                 request, body, service=self._session.service, client_address=self._arrival.address
             )
         self._message_at = time.monotonic()
+        self._owner.pace.count(self._arrival.address)
         return answers
 
     async def _start_tls(self) -> None:

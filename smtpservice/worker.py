@@ -14,6 +14,7 @@ from mailplatform.networks import Networks
 from mailplatform.processes import Bind, ServerWorker
 from smtpservice.authenticator import Authenticator
 from smtpservice.intake import LocalIntake
+from smtpservice.pace import Pace
 from smtpservice.relay.configured import make_relay
 from smtpservice.requests import Service
 from smtpservice.server import Connections
@@ -65,6 +66,7 @@ class SmtpWorker(ServerWorker):
             idle_seconds=settings.SMTP_IDLE_SECONDS,
             message_seconds=settings.SMTP_MESSAGE_SECONDS,
             tls=self.tls,
+            pace=Pace(settings.SMTP_MESSAGES_PER_MINUTE, Networks(settings.SMTP_AUTHENTICATION_EXEMPT_NETWORKS)),
             desk=Desk(self._bridge, self._door) if self._door else None,
         )
         if self.relays:
