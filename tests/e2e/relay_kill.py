@@ -26,6 +26,8 @@ from tests.smtpservice.relay.peers import ScriptedPeer
 
 HERE, ELSEWHERE = "here.example", ("one.example", "two.example", "three.example")
 SENDER = f"jules@{HERE}"
+#: Messages that are accepted between two kills, at most.
+MESSAGES = 10
 #: Seconds until everything that was accepted has arrived.
 ARRIVAL = 60.0
 
@@ -134,7 +136,10 @@ def kill_rounds(platform: Platform, server: Server, sink: Sink, rounds: int, see
     submitting.start()
     try:
         while outcome.kills < rounds and time.monotonic() - began < seconds:
-            time.sleep(chance.random() * 0.4)
+            # Not before there is something that can be lost: workers take a while to begin.
+            enough = len(submitter.accepted) + chance.randint(1, MESSAGES)
+            wait_until(lambda: len(submitter.accepted) >= enough, seconds=30, what="messages are taken")  # noqa: B023
+            time.sleep(chance.random() * 0.1)
             _kill_all(platform, server, sink, outcome)
     finally:
         submitter.done.set()
