@@ -19,7 +19,7 @@ from accounts.routing import DeadEnd, Route
 from mailstore.delivery import Body, Envelope
 from mailstore.wire import unstuff
 from smtpservice.models import QueuedMessage
-from smtpservice.queue import Recipient, enqueue, new_identity, read_pieces
+from smtpservice.queue import Recipient, domain_of, enqueue, new_identity, read_pieces
 from smtpservice.storing import Accepted, Parcel, find_route, store
 
 logger = logging.getLogger(__name__)
@@ -100,8 +100,11 @@ def compose(message: QueuedMessage, fates: Sequence[Fate]) -> Iterator[bytes]:
     whole = _comes_back_whole(message, fates[0].action)
     kind = _kinds(message, whole=whole)
     yield _head(message, fates[0].action, boundary).encode()
-    yield _part(boundary, "text/plain; charset=utf-8", "8bit") + _words(message, fates).encode()
-    yield _part(boundary, kind.report, "8bit" if message.smtputf8 else "7bit") + _report(message, fates).encode()
+    # In ASCII unless the message was not either: what a peer says must not keep a notice from its way.
+    charset, encoding = ("utf-8", "8bit") if message.smtputf8 else ("ascii", "7bit")
+    words, report = _words(message, fates), _report(message, fates)
+    yield _part(boundary, f"text/plain; charset={charset}", encoding) + words.encode(charset, "replace")
+    yield _part(boundary, kind.report, encoding) + report.encode(charset, "replace")
     yield _part(boundary, kind.returned, "8bit" if message.eight_bit or message.smtputf8 else "7bit")
     left = message.octets if whole else _header_octets(message)
     for piece in unstuff(read_pieces(message.pk)):
@@ -223,7 +226,7 @@ def _deliver(message: QueuedMessage, body: Body) -> None:
         boxes = tuple(replace(mailbox, quota_octets=0, quota_messages=0) for mailbox in route.mailboxes)
         told = Accepted(message.sender, replace(route, mailboxes=boxes))
         store(parcel=Parcel(body, Envelope("", received), identity), recipients=[told], all_or_none=False)
-    elif route is DeadEnd.NOT_HERE:
+    elif route is DeadEnd.NOT_HERE and _has_domain(message.sender):
         top = b"Received: " + received + b"\r\n"
         smtputf8 = message.smtputf8
         enqueue(
@@ -231,3 +234,11 @@ def _deliver(message: QueuedMessage, body: Body) -> None:
         )
     else:
         logger.warning("%s: <%s> cannot be told: %s", message.identity, message.sender, route.value)
+
+
+def _has_domain(address: str) -> bool:
+    try:
+        domain_of(address)
+    except ValueError:
+        return False
+    return True

@@ -197,6 +197,20 @@ def test_a_sender_of_forwarded_mail_is_told_where_it_came_from() -> None:
     assert QueuedMessage.objects.get(sender="").recipients.get().address == "b@example.net"
 
 
+def test_what_a_peer_says_does_not_make_a_notice_8_bit() -> None:
+    message = queue("a@example.org")
+    notice = b"".join(compose(message, [replace(FATE, diagnostic="550 5.1.1 inconnu à cette adresse")]))
+    assert notice.isascii()
+    assert b"inconnu ? cette adresse" in notice
+
+
+@pytest.mark.parametrize("sender", ["nobody", "a@", "a@é..org"])
+def test_a_sender_who_is_no_address_is_told_nothing(sender: str, caplog: pytest.LogCaptureFixture) -> None:
+    tell_sender(queue("a@example.org", sender=sender), [FATE])
+    assert QueuedMessage.objects.count() == 1
+    assert "cannot be told" in caplog.text
+
+
 def test_what_a_peer_says_breaks_no_line() -> None:
     message = queue("a@example.org", envelope_id="a+0D+0AAction:+20delivered", message=MESSAGE)
     odd = replace(FATE, original="rfc822;a+0D+0AX:+20y")
