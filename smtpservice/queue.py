@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.addresses import normal_domain
 from mailstore.delivery import Body
 from mailstore.inserts import insert_rows
 from smtpservice.models import QueuedContent, QueuedMessage, QueuedRecipient
@@ -115,12 +116,10 @@ def domain_of(address: str) -> str:
     local_part, _, domain = address.rpartition("@")
     if not local_part or not domain:
         raise ValueError(f"{address!r} has no domain")
-    if domain.isascii():
-        return domain.lower()
-    try:
-        return domain.encode("idna").decode("ascii").lower()
-    except UnicodeError as error:
-        raise ValueError(f"{domain!r} is not a domain name") from error
+    name = normal_domain(domain)
+    if not name.isascii():
+        raise ValueError(f"{domain!r} is not a domain name")
+    return name
 
 
 def read_piece(message_id: int, piece: int) -> bytes | None:

@@ -132,6 +132,7 @@ def test_there_is_somebody_to_send_to() -> None:
         ('"a@b"@example.org', "example.org"),
         ("a@[192.0.2.1]", "[192.0.2.1]"),
         ("a@bücher.example", "xn--bcher-kva.example"),
+        ("a@straße.example", "xn--strae-oqa.example"),  # RFC 5891; RFC 3490 led to strasse.example, another's
     ],
 )
 def test_domain_as_the_dns_knows_it(address: str, domain: str) -> None:
