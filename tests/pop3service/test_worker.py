@@ -9,8 +9,10 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.db import OperationalError
 from gunicorn.config import Config
 from pytest_django import Settings
 
@@ -20,7 +22,7 @@ from mailplatform.arrivals import Arrival
 from mailplatform.processes import Bind
 from mailstore.locks import Lock
 from mailstore.models import Maildrop
-from pop3service import ending, worker, workers
+from pop3service import ending, sessions, worker, workers
 from pop3service.ending import ask_to_end
 from pop3service.models import EndRequest, SessionRecord, Worker
 from pop3service.worker import Pop3Worker, Reception
@@ -201,6 +203,29 @@ class TestWorker:
             client.log_in("jules", "x")
             running.end()
         assert logins() == before + 2
+
+    def test_records_of_sessions_that_cannot_be_written_are_tried_again(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(sessions, "FLUSH_SECONDS", 0.01)
+        make_mailbox("jules")
+        running = run()
+        kept = running.worker._keeper.sessions
+        flush, failed = kept.flush, []
+
+        async def fail_twice(*arguments: Any, **named: Any) -> None:
+            if len(failed) < 2:
+                failed.append(None)
+                raise OperationalError("the database is away")
+            await flush(*arguments, **named)
+
+        monkeypatch.setattr(kept, "flush", fail_twice)
+        with running.connect() as client:
+            client.log_in("jules", "x").say("QUIT")
+        wait_until(lambda: SessionRecord.objects.count() == 1)
+        assert len(failed) == 2
+        assert "writing the records of sessions failed, the next turn tries again" in caplog.text
+        running.end()
 
     def test_a_drain_tells_the_clients_and_frees_the_locks_and_the_end_leaves_no_thread(
         self, run: Callable[..., Running]
