@@ -57,8 +57,9 @@ def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
     assert came == [0, 1, 2, 3, 4]
 
 
-def test_the_queue_is_full_for_one_network_before_it_is_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_network_does_not_fill_the_queue_and_its_others_wait_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "MOST_OF_ONE", 2)
+    monkeypatch.setattr(hashing, "MOST_BEHIND", 1)
     monkeypatch.setattr(hashing, "MOST_WAITING", 3)
 
     async def main() -> list[str]:
@@ -78,19 +79,21 @@ def test_the_queue_is_full_for_one_network_before_it_is_for_all(monkeypatch: pyt
         logins = [asyncio.create_task(login(network)) for network in ("a", "a", "a", "b", "b")]
         for _ in range(3):
             await asyncio.sleep(0)
-        # one that gives up leaves its place
+        # one that gives up leaves its place to the one behind it
         logins[0].cancel()
-        await asyncio.sleep(0)
-        logins.append(asyncio.create_task(login("a")))
-        await asyncio.sleep(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        logins += [asyncio.create_task(login("a")) for _ in range(2)]
+        for _ in range(3):
+            await asyncio.sleep(0)
         go_on.set()
         answers = await asyncio.gather(holder, *logins, return_exceptions=True)
         async with queue.turn("a"):
             queue.close()
-        assert not queue._waiting
+        assert (queue._waiting, queue._networks) == (0, {})
         return ["gone" if isinstance(answer, BaseException) else answer for answer in answers]
 
-    assert asyncio.run(main()) == ["holder", "gone", "a", "busy", "b", "busy", "a"]
+    assert asyncio.run(main()) == ["holder", "gone", "a", "a", "b", "busy", "a", "busy"]
 
 
 def test_a_turn_whose_work_fails_is_over() -> None:
