@@ -168,7 +168,9 @@ def _shake_hands(gate: Gate, transport: asyncio.Transport, connected: Connected,
             arrival.place.hands_are_shaken()
         if not encrypted.begun:
             arrival.leave()
-        if not outcome.cancelled() and (error := outcome.exception()) is not None:
+        error = None if outcome.cancelled() else outcome.exception()
+        # One that goes in the middle has looked whether somebody listens, as proxies do.
+        if error is not None and not isinstance(error, ConnectionResetError):
             logger.info("%s: the TLS handshake failed: %s", arrival.address, error)
 
     waiter = gate.loop.create_future()
