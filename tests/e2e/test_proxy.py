@@ -18,7 +18,7 @@ import pytest
 from tests.e2e.filling import address, fill
 from tests.e2e.running import PASSWORD, Platform, free_port, greets, wait_until
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.timeout(200), pytest.mark.once]
 
 #: A client whose network is listed, and one whose is not.
 LISTED, STRANGER = "127.0.0.9", "127.0.0.10"

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests import markdown
 from tests.e2e.running import PASSWORD, Platform
 
+pytestmark = pytest.mark.once
 ADDRESS = "charles@alfred.maison.mrs"
 
 

@@ -17,6 +17,7 @@ import pytest
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.running import Platform, Server, free_port, greets
 
+pytestmark = pytest.mark.once
 PORTS = ("web", "pop3", "pop3s", "smtp", "lmtp", "submission")
 #: What issue 2 allows a clean clone; the test begins with .venv in place.
 START_SECONDS = 60

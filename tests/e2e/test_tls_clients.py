@@ -19,7 +19,7 @@ from tests.e2e.filling import address, fill, message
 from tests.e2e.pop3 import Pop3
 from tests.e2e.running import PASSWORD, Platform, Server
 
-pytestmark = pytest.mark.timeout(200)
+pytestmark = [pytest.mark.timeout(200), pytest.mark.once]
 
 MESSAGES = [message("jules", number) for number in (1, 2, 3)]
 OTHER = "pop.alfred.example"
