@@ -21,6 +21,7 @@ from benchmarks.messages import DOMAIN, PASSWORD
 from benchmarks.servers import mailplatform
 
 MESSAGES = 100_000
+DELETED = 1000
 SESSIONS = 1000
 READERS, LARGE_OCTETS = 20, 100 * 1024 * 1024
 _TURNS = 7
@@ -45,9 +46,16 @@ class Client:
         return reply
 
     def lines(self, command: str) -> int:
-        """How many lines follow."""
-        self.do(command)
-        return sum(1 for _ in iter(self._file.readline, b".\r\n"))
+        """How many lines follow; read in large parts, for line by line the client would be slower than the server."""
+        self._socket.sendall(command.encode() + b"\r\n")
+        end, lines = b"", -2  # the status line and the terminator are none
+        while not end.endswith(b"\r\n.\r\n"):
+            octets = self._socket.recv(1024 * 1024)
+            if not octets:
+                raise RuntimeError(f"{command}: the server has closed")
+            lines += octets.count(b"\n")
+            end = (end + octets)[-5:]
+        return lines
 
     def octets(self, command: str) -> int:
         """How many octets follow, the terminator left out."""
@@ -99,6 +107,10 @@ def large_maildrop(port: int) -> Iterator[tuple[str, str]]:
         yield "`LIST`, read from the database", f"{(time.perf_counter() - begun) * 1000:,.0f} ms"
         yield "`LIST`, remembered", timed(lambda: client.lines("LIST"))
         yield "`UIDL`, remembered", timed(lambda: client.lines("UIDL"))
+        for number in range(1, DELETED + 1):
+            client.do(f"DELE {number}")
+        begun = time.perf_counter()
+    yield f"`QUIT` after {DELETED:,} `DELE`", f"{(time.perf_counter() - begun) * 1000:,.0f} ms"
 
 
 def many_sessions(port: int, worker: int) -> Iterator[tuple[str, str]]:

@@ -80,32 +80,46 @@ def scan_listing(transaction: Transaction, listing: Listing, index: int | None =
     octets = listing.octets
     if index is not None:
         return b"+OK %d %d\r\n" % (index + 1, octets[index])
-    lines = _of_each(transaction, lambda at: f"{at + 1} {octets[at]}\r\n")
+
+    def lines_of(begin: int, end: int) -> list[str]:
+        return [f"{number} {size}\r\n" for number, size in enumerate(octets[begin:end], begin + 1)]
+
     count, octets_of_all = transaction.size()
     text = _("%(messages)s (%(octets)d octets)")
     status = transaction.channel.words.ok(text, messages=count, octets=octets_of_all)
-    return Step((status,), more=lines)
+    return Step((status,), more=_of_each(transaction, lines_of))
 
 
 def unique_id_listing(transaction: Transaction, listing: Listing, index: int | None = None) -> Reply:
     """UIDL (RFC 1939, 7): what came with the message from another server, or `uidvalidity.uid`."""
     uids, imported, validity = listing.uids, listing.unique_ids, transaction.uidvalidity
 
-    def line(at: int) -> str:
-        return f"{at + 1} {imported.get(at) or f'{validity}.{uids[at]}'}\r\n"
+    def lines_of(begin: int, end: int) -> list[str]:
+        made = [f"{number} {validity}.{uid}\r\n" for number, uid in enumerate(uids[begin:end], begin + 1)]
+        if imported:
+            for at in imported.keys() & range(begin, end):
+                made[at - begin] = f"{at + 1} {imported[at]}\r\n"
+        return made
 
     if index is not None:
-        return b"+OK " + line(index).encode()
-    return Step((b"+OK\r\n",), more=_of_each(transaction, line))
+        return b"+OK " + lines_of(index, index + 1)[0].encode()
+    return Step((b"+OK\r\n",), more=_of_each(transaction, lines_of))
 
 
-def _of_each(transaction: Transaction, line: Callable[[int], str]) -> Iterator[bytes]:
-    """The lines of the messages that are not marked as deleted, some at a time, and the end of the reply."""
+def _of_each(transaction: Transaction, lines_of: Callable[[int, int], list[str]]) -> Iterator[bytes]:
+    """The lines of the messages that are not marked as deleted, some at a time, and the end of the reply.
+
+    `lines_of` makes those of the indexes from one up to another, deleted or not: of slices of the listing, without a
+    call for each message (benchmarks.large shows it).
+    """
     count, deleted = transaction.count, transaction.deleted
     for begin in range(0, count, LINES_AT_ONCE):
-        some = range(begin, min(begin + LINES_AT_ONCE, count))
-        lines = "".join([line(at) for at in some if at not in deleted]).encode()
-        yield lines if some[-1] + 1 < count else lines + transfer.TERMINATOR
+        end = min(begin + LINES_AT_ONCE, count)
+        some = lines_of(begin, end)
+        if deleted:
+            some = [line for at, line in enumerate(some, begin) if at not in deleted]
+        octets = "".join(some).encode()
+        yield octets if end < count else octets + transfer.TERMINATOR
     if not count:
         yield transfer.TERMINATOR
 

@@ -120,6 +120,23 @@ class TestPressure:
         assert rows[-1] == b"."
         assert stat.startswith(b"+OK %d " % (count - 1))
 
+    def test_each_part_of_a_listing_names_its_own_messages(self) -> None:
+        count = 2 * LINES_AT_ONCE + 1
+        unique_ids = {0: "first", LINES_AT_ONCE: "of-the-second-part", count - 1: "last"}
+        dialogue = after_login(*[b"a: %s\n\n" % (b"b" * (n % 7)) for n in range(count)], unique_ids=unique_ids)
+        gone = {2, LINES_AT_ONCE, LINES_AT_ONCE + 2}
+        for number in gone:
+            dialogue.line(f"DELE {number}")
+        left = [number for number in range(1, count + 1) if number not in gone]
+        ids = [unique_ids.get(number - 1, f"7.{number + 10}") for number in left]
+        assert dialogue.line("UIDL").decode().splitlines()[1:-1] == [
+            f"{n} {uid}" for n, uid in zip(left, ids, strict=True)
+        ]
+        sizes = [7 + (number - 1) % 7 for number in left]
+        assert dialogue.line("LIST").decode().splitlines()[1:-1] == [
+            f"{n} {z}" for n, z in zip(left, sizes, strict=True)
+        ]
+
     def test_an_end_from_our_side_puts_nothing_into_the_middle_of_a_listing(self) -> None:
         dialogue = after_login(*[b"a: b\n\n"] * 20 * LINES_AT_ONCE)
         dialogue.line("STAT")
