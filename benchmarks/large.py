@@ -46,7 +46,7 @@ class Client:
         return reply
 
     def lines(self, command: str) -> int:
-        """How many lines follow; read in large parts, for line by line the client would be slower than the server."""
+        """How many lines follow; read in large parts, so that the client costs little."""
         self._socket.sendall(command.encode() + b"\r\n")
         end, lines = b"", -2  # the status line and the terminator are none
         while not end.endswith(b"\r\n.\r\n"):

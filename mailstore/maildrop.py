@@ -127,6 +127,17 @@ class Listing:
     def __len__(self) -> int:
         return len(self.uids)
 
+    def copy(self) -> "Listing":
+        return Listing(
+            self.uidvalidity,
+            self.uids[:],
+            self.octets[:],
+            self.wire_octets[:],
+            self.header_octets[:],
+            self.unique_ids.copy(),
+            self.marked[:],
+        )
+
     def unique_id(self, index: int) -> str:
         """The unique-id of a message: for ever the same, and never another's (RFC 1939, 7: UIDL)."""
         return self.unique_ids.get(index) or f"{self.uidvalidity}.{self.uids[index]}"
@@ -222,20 +233,33 @@ def _answer(
     return OpenedLatelyError(request.login_delay - max(rested, 0.0))
 
 
-def read_listing(opened: Opened) -> Listing:
-    """The messages of an open maildrop.
+def read_listing(opened: Opened, known: Listing | None = None) -> Listing:
+    """The messages of an open maildrop. `known` are those that were read of it before: it is left as it is, and where
+    nothing has gone since then, only what has come is read.
 
     Raises MaildropInconsistentError where they do not add up to what STAT said; the counters are then put right, so
     that the next session is.
     """
+    if known is not None and known.uidvalidity == opened.uidvalidity:
+        # Uids only ever grow, also those of what comes back: the count fits only if all that was known is there still.
+        listing = known.copy()
+        if _read_on(listing, opened):
+            return listing
     listing = Listing(opened.uidvalidity)
-    while _extend(listing, opened):
-        pass
-    if (len(listing), sum(listing.octets)) != (opened.message_count, opened.octets):
+    if not _read_on(listing, opened):
         logger.error("maildrop %d: counters differ from its messages and are put right", opened.mailbox_id)
         recount(mailbox_id=opened.mailbox_id)
         raise MaildropInconsistentError(opened.mailbox_id)
     return listing
+
+
+def _read_on(listing: Listing, opened: Opened) -> bool:
+    """Add the messages that follow, up to the session's last; whether they are then what STAT said."""
+    if len(listing) > opened.message_count or (listing.uids and listing.uids[-1] >= opened.next_uid):
+        return False  # some have gone, or a session that began later read them
+    while _extend(listing, opened):
+        pass
+    return (len(listing), sum(listing.octets)) == (opened.message_count, opened.octets)
 
 
 def _extend(listing: Listing, opened: Opened) -> bool:

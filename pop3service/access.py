@@ -320,8 +320,9 @@ class Visit:
         return self._begin_reading(opened.mailbox_id, listing)
 
     async def _fetch_listing(self, opened: Opened) -> SessionListing:
+        known = self._keeper.listings.earlier(opened)
         try:
-            listing = await self._keeper.bridge.run(read_listing, opened)
+            listing = await self._keeper.bridge.run(read_listing, opened, known)
         except MaildropInconsistentError:
             raise Refusal(_("this mailbox was repaired just now, log in again"), Code.SYS_TEMP, ends=True) from None
         self._keeper.listings.put(opened, listing)

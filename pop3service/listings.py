@@ -26,6 +26,11 @@ class Listings:
         self._known.move_to_end(opened.mailbox_id)
         return known[1]
 
+    def earlier(self, opened: Opened) -> Listing | None:
+        """What was read of the maildrop before, whatever its version: there may be little to add."""
+        known = self._known.get(opened.mailbox_id)
+        return known[1] if known else None
+
     def put(self, opened: Opened, listing: Listing) -> None:
         self._forget(opened.mailbox_id)
         self._known[opened.mailbox_id] = opened.version, listing

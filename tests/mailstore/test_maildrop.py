@@ -136,6 +136,43 @@ class TestListing:
         assert sizes == sorted(set(sizes))
         assert listing.unique_ids == {6: "from-elsewhere"}
 
+    def test_of_one_that_is_known_only_what_came_is_read(
+        self,
+        mailbox: FoundMailbox,
+        monkeypatch: pytest.MonkeyPatch,
+        django_assert_num_queries: DjangoAssertNumQueries,
+    ) -> None:
+        fill(mailbox.id, b"one", b"two")
+        fill(mailbox.id, b"three", unique_id="three")
+        first = opened(mailbox)
+        known = read_listing(first)
+        close_maildrops([CloseRequest(mailbox.id, first.lock)])
+        fill(mailbox.id, b"four")
+        fill(mailbox.id, b"five", unique_id="five")
+        monkeypatch.setattr("mailstore.maildrop._LISTED", 2)  # all five would take three statements
+        session = opened(mailbox)
+        with django_assert_num_queries(2):  # the second finds that there is no more
+            listing = read_listing(session, known)
+        assert listing == read_listing(session)
+        assert listing.unique_ids == {2: "three", 4: "five"}
+        assert len(known) == len(known.marked) == 3
+        assert known.unique_ids == {2: "three"}
+
+    def test_of_one_that_is_known_nothing_stays_that_has_gone(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"one", b"two", b"xxx")
+        first = opened(mailbox)
+        known = read_listing(first)
+        close_maildrops([CloseRequest(mailbox.id, first.lock, deleted=[1])])
+        fill(mailbox.id, b"new")  # as many messages as before, and as many octets
+        second = opened(mailbox)
+        later = read_listing(second, known)
+        assert list(later.uids) == [2, 3, 4]
+        close_maildrops([CloseRequest(mailbox.id, second.lock)])
+        restore(mailbox_id=mailbox.id, uids=[1])
+        assert list(read_listing(opened(mailbox), known).uids) == [2, 3, 4, 5]
+        with pytest.raises(MaildropInconsistentError):  # a session that has lost its lock
+            read_listing(first, later)
+
     def test_counters_that_do_not_fit_are_put_right(self, mailbox: FoundMailbox) -> None:
         fill(mailbox.id, b"one")
         Maildrop.objects.filter(mailbox_id=mailbox.id).update(octets=1)

@@ -159,7 +159,7 @@ class TestListing:
         self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         read, times = access.read_listing, []
-        monkeypatch.setattr(access, "read_listing", lambda opened: times.append(1) or read(opened))
+        monkeypatch.setattr(access, "read_listing", lambda *asked: times.append(1) or read(*asked))
         served = serve_mailboxes()
 
         def session(*commands: str) -> bytes:

@@ -26,6 +26,8 @@ def test_memory_of_them_is_bounded() -> None:
         listings.put(opened(mailbox_id), listing())
     assert listings.get(opened(1)) is first
     assert listings.get(opened(1, version=2)) is None
+    assert listings.earlier(opened(1, version=2)) is first
+    assert listings.earlier(opened(9)) is None
     listings.put(opened(4), listing())
     assert listings.get(opened(2)) is None  # the one that was used least lately
     assert listings.get(opened(1)) is first
