@@ -9,6 +9,8 @@ class Protocol(enum.StrEnum):
 
     POP3 = "pop3"
     SMTP = "smtp"
+    #: Pages for people; no app password opens them.
+    WEB = "web"
 
 
 @dataclass(frozen=True, slots=True)

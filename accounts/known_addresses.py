@@ -93,6 +93,12 @@ def find_known(pairs: Sequence[Pair]) -> list[bool]:
     return [pair in found for pair in pairs]
 
 
+def write_known(login: str, network: str) -> None:
+    """A login succeeded from there just now."""
+    if network:
+        _write({(login, network): time.time()})
+
+
 def prune() -> int:
     """Delete what was not seen for long, and where there are too many rows those not seen for longest."""
     deleted = delete_rows(KnownAddress.objects.filter(seen_at__lte=_oldest()).order_by("seen_at"))

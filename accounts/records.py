@@ -166,6 +166,14 @@ class Records:
                 del alike[key]
 
 
+def write_attempt(attempt: Attempt) -> None:
+    """Write a try that is none of many, at once."""
+    now = time.time()
+    if attempt.result is not LoginResult.ADMITTED:
+        _say(attempt)
+    _write([_Written(_Entry(attempt, now), 1, now)])
+
+
 def prune() -> int:
     """Delete records that are too old or too many, so many at once; answers how many."""
     before = timezone.now() - timedelta(days=settings.LOGIN_RECORD_DAYS)

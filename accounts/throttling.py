@@ -235,6 +235,11 @@ def find_waiting(pairs: Sequence[tuple[str, str]], now: float | None = None) -> 
     return sorted((each for each in found if each.seconds > 0), key=lambda each: -each.seconds)
 
 
+def count_failure(place: Place) -> None:
+    """Count a failure in the database, from where all processes learn of it within seconds."""
+    _add(dict.fromkeys(sorted((place.own, *place.others)), 1), time.time())
+
+
 def forgive(keys: Sequence[str]) -> int:
     """Forget these failures, in all processes within seconds; answers how many counts there were."""
     now = timezone.now()

@@ -77,6 +77,7 @@ _NAVIGATION = [
 ]
 
 UNFOLD: dict[str, Any] = {
+    "LOGIN": {"form": "mailplatform.login_form.ThrottledLoginForm"},
     "SITE_TITLE": "Mailplatform",
     "SITE_HEADER": "Mailplatform",
     "SITE_SYMBOL": "mark_email_read",

@@ -49,7 +49,7 @@ class ProtocolFilter(DropdownFilter):
     parameter_name = "protocol"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("pop3", "POP3"), ("smtp", "SMTP")]
+        return [("pop3", "POP3"), ("smtp", "SMTP"), ("web", "WEB")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[LoginRecord]) -> QuerySet[LoginRecord]:
         return queryset.filter(protocol=self.value()) if self.value() else queryset
