@@ -171,7 +171,7 @@ def sessions(mailbox: FoundMailbox) -> None:
     assert find_holders([mailbox.id]) == [session.lock]
     assert list(read_surrogates(session)) == [3]
     correct_surrogate(mailbox.id, 3, 1)
-    listing = maildrop.read_listing(session)
+    listing = maildrop.read_listing(session, maildrop.read_listing(session))
     assert listing.unique_id(0) == f"{session.uidvalidity}.1"
     listing.mark(listing.unmarked([1]))
     maildrop.read_pieces([PieceRequest(mailbox.id, 1, 0), PieceRequest(mailbox.id, 2, 0)])
