@@ -17,7 +17,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.running import PASSWORD, Platform, Server
 
-pytestmark = pytest.mark.once
 ADMIN = "root"
 DOMAIN = "maison.mrs"
 #: What a container and a machine without a screen need of chromium.

@@ -4,13 +4,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.e2e import maildrops
 from tests.e2e.filling import address, fill
 from tests.e2e.running import PASSWORD, Platform
 
-pytestmark = pytest.mark.once
 MESSAGES = [b"Subject: %d\r\n\r\n.dots\r\n..\r\n\r\nend %d\r\n" % (number, number) for number in range(5)]
 
 
