@@ -86,7 +86,8 @@ def postfix(directory: Path, *, aliases: Mapping[str, str], transports: Mapping[
         yield Postfix(port, directory / "log")
     finally:
         if running.poll() is None:
-            running.terminate()
+            # Its own command: what was started is a shell that waits for the server, which would outlive it.
+            subprocess.run([*command, "stop"], check=True, capture_output=True, timeout=40)
         running.wait(20)
 
 
