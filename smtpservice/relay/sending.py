@@ -40,12 +40,12 @@ class Book(Protocol):
     async def more(self) -> Claim | None:
         """More for the same destination; None where there is none."""
 
+    async def unreachable(self, reply: PeerReply) -> None:
+        """There is no connection for the moment: nothing else is to be tried that is due for the same destination."""
 
-async def carry_out(claim: Claim, book: Book, destination: Destination, pieces: Pieces) -> PeerReply | None:
-    """Send a claim and what `book.more` adds to it; an outcome of every recipient is reported.
 
-    Answers why there was no connection, where there was none; None where everything went over one.
-    """
+async def carry_out(claim: Claim, book: Book, destination: Destination, pieces: Pieces) -> None:
+    """Send a claim and what `book.more` adds to it; an outcome of every recipient is reported."""
     left, failures = deque(claim.messages), list[PeerReply]()
     async with aclosing(_peers(destination, claim.domain, failures)) as peers:
         async for peer in peers:
@@ -55,18 +55,20 @@ async def carry_out(claim: Claim, book: Book, destination: Destination, pieces: 
                 peer.abort()  # in the middle of something, where QUIT would be taken for text
                 raise
             if not left:
-                return None
+                return
             if book.is_ending:
                 break
             failures.append(PeerReply(451, "4.4.2", f"{peer.name} closed the connection"))
     if book.is_ending:
         for message in left:
             await book.report(message, for_all(message, Result.UNTRIED, _NOT_TRIED))
-        return None
+        return
     verdict = _verdict(failures)
+    if verdict.code < 500:
+        # Before the outcomes: with the last of them the claim ends, and another connection may begin.
+        await book.unreachable(verdict)
     for message in left:
         await book.report(message, for_all(message, Result.FAILED if verdict.code >= 500 else Result.DEFERRED, verdict))
-    return verdict
 
 
 async def _send_over(peer: Peer, left: deque[ClaimedMessage], book: Book, pieces: Pieces) -> None:

@@ -120,10 +120,7 @@ class Relay:
             left = await self._bridge.run(deliver_here, claimed, self._clock())
             if not left.messages:
                 return
-            failure = await carry_out(left, book, self._destination, self._pieces)
-            if failure is not None and failure.code < 500:
-                domain = "" if self._destination.together else claimed.domain
-                await self._bridge.run(postpone, domain, str(failure), self._clock())
+            await carry_out(left, book, self._destination, self._pieces)
         except Exception:
             logger.exception("an error while sending to %s", claimed.domain)
             await book.give_up(_OUR_ERROR)
@@ -171,6 +168,11 @@ class Relay:
         added = await self._bridge.run(claim, wish)
         return None if added is None else await self._bridge.run(deliver_here, added, self._clock())
 
+    async def unreachable(self, domain: str, reply: PeerReply) -> None:
+        """What is due for `domain`, and is not claimed, has made its attempt with `reply`."""
+        together = self._destination.together
+        await self._bridge.run(postpone, "" if together else domain, str(reply), self._clock())
+
     @property
     def is_stopping(self) -> bool:
         return self._stopping
@@ -197,6 +199,9 @@ class _Connection:
         if added is not None:
             self._messages += added.messages
         return added
+
+    async def unreachable(self, reply: PeerReply) -> None:
+        await self._relay.unreachable(self._claimed.domain, reply)
 
     async def give_up(self, reply: PeerReply) -> None:
         """Whoever has no outcome yet is tried again."""
