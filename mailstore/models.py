@@ -24,6 +24,7 @@ class Maildrop(models.Model):
     """
 
     mailbox = models.OneToOneField(Mailbox, primary_key=True, on_delete=models.CASCADE, related_name="maildrop")
+    #: No other mailbox's (mailstore.rows); with the uid it makes the unique-ids.
     uidvalidity = models.PositiveBigIntegerField()
     next_uid = models.PositiveBigIntegerField(default=1)
     message_count = models.PositiveBigIntegerField(_("messages"), default=0)

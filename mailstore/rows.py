@@ -50,10 +50,18 @@ def _make_missing(mailbox_ids: set[int]) -> None:
         Maildrop.objects.filter(mailbox_id__in=mailbox_ids).values_list("mailbox_id", flat=True)
     )
     existing = Mailbox.objects.filter(id__in=missing).order_by("id").values_list("id", flat=True)
-    started = int(time.time())
+    now = int(time.time())
     Maildrop.objects.bulk_create(
-        [Maildrop(mailbox_id=mailbox_id, uidvalidity=started) for mailbox_id in existing], ignore_conflicts=True
+        [Maildrop(mailbox_id=mailbox_id, uidvalidity=first_uidvalidity(mailbox_id, now)) for mailbox_id in existing],
+        ignore_conflicts=True,
     )
+
+
+def first_uidvalidity(mailbox_id: int, now: int) -> int:
+    """No other mailbox's, so that unique-ids made of it are unique over all mailboxes: several may be shown as one
+    maildrop. The seconds of now, in ten digits, keep it from coming back with a number that a restored database gives
+    out once more. Fits up to mailbox 922 million."""
+    return mailbox_id * 10**10 + now
 
 
 def _locked(mailbox_ids: set[int]) -> dict[int, Maildrop]:

@@ -3,11 +3,13 @@
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from hypothesis import given
+from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
 from mailstore.models import Maildrop
-from mailstore.rows import MailboxGoneError, lock_maildrop, lock_maildrops, recount
+from mailstore.rows import MailboxGoneError, first_uidvalidity, lock_maildrop, lock_maildrops, recount
 from tests.mailstore.mailboxes import assert_counters_fit, fill, make_mailbox
 
 pytestmark = pytest.mark.django_db
@@ -17,8 +19,16 @@ def test_a_row_is_made_when_it_is_first_locked(mailbox: FoundMailbox) -> None:
     assert not Maildrop.objects.exists()
     made = lock_maildrop(mailbox.id)
     assert (made.next_uid, made.message_count, made.octets) == (1, 0, 0)
-    assert made.uidvalidity > 1_700_000_000
+    assert made.uidvalidity > mailbox.id * 10**10 + 1_700_000_000
     assert lock_maildrop(mailbox.id).uidvalidity == made.uidvalidity
+
+
+@given(st.lists(st.tuples(st.integers(1, 922_000_000), st.integers(0, 2**32)), min_size=2, max_size=2, unique=True))
+def test_rfc1939_7_no_two_mailboxes_have_the_same_uidvalidity(mailboxes: list[tuple[int, int]]) -> None:
+    """Else messages of two that are shown as one maildrop would have the same unique-id."""
+    first, second = (first_uidvalidity(*each) for each in mailboxes)
+    assert first != second
+    assert max(first, second) < 2**63
 
 
 def test_a_mailbox_that_does_not_exist_has_no_row(mailbox: FoundMailbox) -> None:
