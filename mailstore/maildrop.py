@@ -51,8 +51,9 @@ _ONE_PIECE = "(mailbox_id = %s AND uid = %s AND piece = %s)"
 class MaildropInUseError(Exception):
     """Another session has the maildrop open (RFC 2449, 8.1.2: IN-USE)."""
 
-    def __init__(self, holder: Lock, since: datetime) -> None:
-        super().__init__(holder, since)
+    def __init__(self, mailbox_id: int, holder: Lock, since: datetime) -> None:
+        super().__init__(mailbox_id, holder, since)
+        self.mailbox_id = mailbox_id
         self.holder = holder
         self.since = since
 
@@ -222,12 +223,12 @@ def _answer(
 ) -> Opened | Refused:
     mine, row = opened.get(request.mailbox_id), rows.get(request.mailbox_id)
     if mine is not None:
-        return mine if first[request.mailbox_id] is request else MaildropInUseError(mine.lock, now)
+        return mine if first[request.mailbox_id] is request else MaildropInUseError(mine.mailbox_id, mine.lock, now)
     if row is None:
         return MailboxGoneError(request.mailbox_id)
     lock = Lock(row.lock_worker, row.lock_serial) if row.lock_worker else None
     if lock is not None and lock != request.take_from:
-        return MaildropInUseError(lock, row.locked_at or now)
+        return MaildropInUseError(row.mailbox_id, lock, row.locked_at or now)
     # Free, and not taken: a host whose clock is ahead may have opened it, but nobody waits longer than the delay.
     rested = (now - row.opened_at).total_seconds() if row.opened_at else 0.0
     return OpenedLatelyError(request.login_delay - max(rested, 0.0))

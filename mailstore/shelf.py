@@ -52,7 +52,8 @@ def expire(*, mailbox_id: int, before: datetime) -> int:
             maildrop = lock_maildrop(mailbox_id)
             if maildrop.lock_worker is not None:
                 now = timezone.now()
-                raise MaildropInUseError(Lock(maildrop.lock_worker, maildrop.lock_serial), maildrop.locked_at or now)
+                lock = Lock(maildrop.lock_worker, maildrop.lock_serial)
+                raise MaildropInUseError(mailbox_id, lock, maildrop.locked_at or now)
             old = live_messages(mailbox_id).filter(received_at__lt=before).order_by("uid")
             octets = dict(old.values_list("uid", "octets")[:_AT_ONCE])
             if octets:

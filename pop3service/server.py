@@ -12,7 +12,8 @@ import contextlib
 import functools
 import logging
 import ssl
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -49,8 +50,8 @@ class Work(Protocol):
         """The result, or a future of it; a Refusal may be raised."""
 
     @property
-    def name(self) -> Any:
-        """By which `Connections.end_some` knows the session; None where it cannot be ended like this."""
+    def names(self) -> Iterable[Any]:
+        """By any of which `Connections.end_some` knows the session; none where it cannot be ended like this."""
 
     def encrypted(self, tls: str) -> None:
         """The connection is encrypted from now on, by this version of TLS."""
@@ -94,10 +95,10 @@ class Connections:
         if not self.open:
             self._none_open.set()
 
-    def end_some(self, names: Container[Any], text: Text, ending: Ending) -> None:
+    def end_some(self, names: AbstractSet[Any], text: Text, ending: Ending) -> None:
         """End the sessions whose work has one of these names, with a word."""
         for connection in list(self.open):
-            if connection.name in names:
+            if not names.isdisjoint(connection.names):
                 connection.end(text, ending)
 
     async def drain(self) -> None:
@@ -236,9 +237,9 @@ class Connection(asyncio.Protocol):
         self._turn()
 
     @property
-    def name(self) -> Any:
-        """That of the session's work."""
-        return self._work.name
+    def names(self) -> Iterable[Any]:
+        """Those of the session's work."""
+        return self._work.names
 
     @property
     def ended(self) -> bool:

@@ -19,7 +19,8 @@ from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
 from pop3service import ending, languages, sessions, workers
-from pop3service.access import Keeper, Visit
+from pop3service.access import Visit
+from pop3service.keeper import Keeper
 from pop3service.protocol import Session
 from pop3service.server import Connections, Limits
 from pop3service.states import Announced, Channel, Ending, NoPolicy
@@ -145,4 +146,4 @@ class Reception:
             policy=self._announced,
             languages=self._languages,
         )
-        return Session(channel), self._keeper.visit(arrival.address, arrival.tls)
+        return Session(channel), Visit(self._keeper, arrival.address, arrival.tls)

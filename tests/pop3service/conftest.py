@@ -10,7 +10,7 @@ from pytest_django import Settings
 
 from accounts.lookup import FoundMailbox
 from mailplatform.certificates import Certificates, Files
-from pop3service import access
+from pop3service import access, keeper
 from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.memory import message
 from tests.pop3service.serving import DatabaseServed, LoopThread, MemoryServed, Outage, Tls, loop_thread, wait_until
@@ -99,6 +99,6 @@ def jules(quick_hashes: None, transactional_db: None) -> FoundMailbox:
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access, "IN_USE_WAITS", (0.01, 0.02))
-    monkeypatch.setattr(access, "RELEASE_WAIT", 0.02)
+    monkeypatch.setattr(keeper, "IN_USE_WAITS", (0.01, 0.02))
+    monkeypatch.setattr(keeper, "RELEASE_WAIT", 0.02)
     monkeypatch.setattr(access, "REFUSAL_SECONDS", 0.02)

@@ -10,7 +10,7 @@ import pytest
 from accounts.lookup import FoundMailbox
 from mailstore.maildrop import Opened, OpenRequest, open_maildrops
 from mailstore.models import Maildrop
-from pop3service import access
+from pop3service import single
 from tests.pop3service.serving import DatabaseServed, wait_until
 
 JULES = "jules@maison.mrs"
@@ -48,7 +48,7 @@ def lock(mailbox: FoundMailbox, worker: uuid.UUID) -> Opened:
 class Gate:
     """Holds calls of a function that a module calls by this name up until it is opened."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType = access) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str, module: ModuleType = single) -> None:
         self.reached, self._open = threading.Event(), threading.Event()
         function = getattr(module, name)
 

@@ -27,7 +27,7 @@ from mailplatform.gate import Gate
 from mailplatform.networks import Networks
 from mailplatform.places import Places
 from pop3service import workers
-from pop3service.access import Keeper
+from pop3service.keeper import Keeper
 from pop3service.protocol import Session
 from pop3service.server import Connections, Limits, Work
 from pop3service.states import Channel, Ending, Finish, Refusal, Request, Tally
@@ -106,7 +106,7 @@ class MemoryWork:
     left: Ending | None = None
     tally: Tally | None = None
     tls: str = ""
-    name: str = ""
+    names: tuple[str, ...] = ()
 
     def carry_out(self, request: Request) -> Any:
         if isinstance(request, self.slow):

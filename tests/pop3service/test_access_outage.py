@@ -10,7 +10,7 @@ from accounts.lookup import FoundMailbox
 from mailstore.maildrop import Opened, OpenRequest, open_maildrops
 from mailstore.models import PIECE_OCTETS, Content, Maildrop
 from mailstore.rows import live_messages
-from pop3service import access, workers
+from pop3service import keeper, single, workers
 from tests.mailstore.mailboxes import fill
 from tests.pop3service.mailboxes import JULES, OUR_ERROR, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
@@ -118,12 +118,12 @@ class TestDatabaseAway:
 
         def take_and_lose_the_answer(requests: list[OpenRequest]) -> list[Opened]:
             open_maildrops(requests)
-            monkeypatch.setattr(access, "open_maildrops", open_maildrops)
+            monkeypatch.setattr(single, "open_maildrops", open_maildrops)
             raise OperationalError(Outage.DETAIL)
 
-        monkeypatch.setattr(access, "open_maildrops", take_and_lose_the_answer)
+        monkeypatch.setattr(single, "open_maildrops", take_and_lose_the_answer)
         if then != "nobody comes":
-            monkeypatch.setattr(access, "RELEASE_WAIT", 0.5)
+            monkeypatch.setattr(keeper, "RELEASE_WAIT", 0.5)
         assert try_login(served) == OUR_ERROR
         if then == "the client tries again":
             assert try_login(served).startswith(b"+OK")

@@ -91,7 +91,7 @@ EDGES = {
     20: ("unique-ids: unique, printable, never used again", ["TestUniqueIds"]),
     21: (
         "the lock ends with the connection and with the worker, and holds no delivery up",
-        ["pop3service/test_access_locks.py::TestLock", "e2e/test_kill.py::test_the_only_worker"],
+        ["pop3service/test_keeper.py::TestLock", "e2e/test_kill.py::test_the_only_worker"],
     ),
     22: (
         "timers, and clients that do not read",

@@ -115,7 +115,7 @@ class TestEndSome:
         served = serve(message(100))
         with served.connect() as one:
             one.log_in().say("DELE 1")
-            served.work.name = "one"
+            served.work.names = ("one",)
             with served.connect() as other:
                 other.log_in()
                 served.thread.call(served.connections.end_some, {"one", "two"}, "it is over", Ending.ADMIN)

@@ -150,7 +150,7 @@ def test_a_database_that_goes_away_before_surrogates_are_known_leaves_no_lock(
     def fail(_: object) -> None:
         raise OSError("gone")
 
-    monkeypatch.setattr("pop3service.access.read_surrogates", fail)
+    monkeypatch.setattr("pop3service.single.read_surrogates", fail)
     served = serve_mailboxes()
     with served.connect() as client:
         client.greet()

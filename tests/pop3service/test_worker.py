@@ -17,6 +17,7 @@ from gunicorn.config import Config
 from pytest_django import Settings
 
 from accounts import activity
+from accounts.callers import Caller, Protocol
 from accounts.models import DayCount, Domain, Mailbox
 from mailplatform.arrivals import Arrival
 from mailplatform.processes import Bind
@@ -258,15 +259,14 @@ class TestReception:
     @pytest.mark.parametrize("version", ["", "TLSv1.3"])
     def test_the_channel_is_what_arrived(self, settings: Settings, version: str, plaintext: bool) -> None:
         settings.MAIL_HOSTNAME = "mail.maison.mrs"
-        visit = object()
         door = SimpleNamespace(mechanisms=("SCRAM-SHA-1", "PLAIN"))
-        reception = Reception(SimpleNamespace(visit=lambda address, tls: visit, door=door), starttls=True)
+        reception = Reception(SimpleNamespace(door=door), starttls=True)
         session, work = reception(Arrival("192.0.2.1", version, plaintext))
         channel = session.state.channel
         assert (channel.hostname, channel.encrypted, channel.starttls) == ("mail.maison.mrs", bool(version), True)
         assert channel.plaintext is plaintext
         assert channel.mechanisms == door.mechanisms
-        assert work is visit
+        assert work._caller == Caller(Protocol.POP3, "192.0.2.1", version)
 
     @pytest.mark.parametrize("offered", [False, True])
     def test_a_refusal_says_what_to_do(

@@ -15,7 +15,7 @@ from mailstore.locks import Lock
 from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops
 from mailstore.models import Maildrop
 from mailstore.rows import live_messages
-from pop3service import access, workers
+from pop3service import keeper, single, workers
 from pop3service.models import Worker
 from tests.mailstore.mailboxes import fill
 from tests.pop3service.mailboxes import IN_USE, JULES, Gate, lock, lock_of, try_login, wait_until_free
@@ -57,7 +57,7 @@ class TestLock:
     def test_a_client_that_is_back_at_once_waits_for_its_old_session(
         self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(access, "IN_USE_WAITS", (0.05,) * 100)
+        monkeypatch.setattr(keeper, "IN_USE_WAITS", (0.05,) * 100)
         served = serve_mailboxes()
         with served.connect() as old, served.connect() as new:
             old.log_in(JULES, "x")
@@ -104,7 +104,7 @@ class TestLock:
             assert client.hear_all().startswith(b"-ERR [SYS/TEMP] the server is shutting down")
         assert live_messages(jules.id).count() == 3
 
-    @pytest.mark.parametrize(("module", "name"), [(door, "find_credentials"), (access, "open_maildrops")])
+    @pytest.mark.parametrize(("module", "name"), [(door, "find_credentials"), (single, "open_maildrops")])
     def test_a_connection_that_drops_while_its_login_is_under_way(
         self,
         serve_mailboxes: Serve,

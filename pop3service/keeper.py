@@ -1,0 +1,172 @@
+"""What the sessions of one worker process share: the bridge, the door, listings read before, and locks taken and freed.
+
+A lock is freed however its session ends: by QUIT, by a drop, by a drop while the login is still under way, with the
+database away (it is tried until it is back).
+
+Errors: a Refusal is for the client; anything else is ours.
+"""
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+from django.utils import timezone
+
+from accounts.door import Door
+from mailplatform.bridge import Bridge
+from mailstore.locks import Lock, find_holders
+from mailstore.maildrop import (
+    CloseRequest,
+    LockLostError,
+    MaildropInUseError,
+    Opened,
+    OpenedLatelyError,
+    close_maildrops,
+)
+from mailstore.rows import MailboxGoneError
+from pop3service.listings import Listings
+from pop3service.reading import ReadAhead
+from pop3service.sessions import Sessions
+from pop3service.states import Code, Refusal
+from pop3service.words import _
+from pop3service.workers import are_dead
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+#: Seconds between tries to open a maildrop that is in use: a client that lost its connection is back at once.
+IN_USE_WAITS = (0.05, 0.2, 0.5)
+#: Seconds between tries to free a lock while the database is away.
+RELEASE_WAIT = 1.0
+
+WRONG_LOGIN = _("wrong name or password: check both, the name is the full mail address")
+GONE = _("the connection has gone")
+
+#: Opens maildrops, if need be from dead holders of their locks, which are given by mailbox.
+Attempt = Callable[[Mapping[int, Lock]], Awaitable[Result]]
+
+
+class Keeper:
+    """What all sessions of one worker process share."""
+
+    def __init__(self, *, bridge: Bridge, door: Door, worker: UUID) -> None:
+        self.bridge = bridge
+        self.door = door
+        self.worker = worker
+        self.listings = Listings()
+        self.ahead = ReadAhead(bridge, self.start)
+        self.sessions = Sessions()
+        #: Logins under way per mailbox, and the locks that are held by sessions or being freed.
+        self.opening: Counter[int] = Counter()
+        self.held: set[Lock] = set()
+        self.loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closing = False
+
+    def start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+        """Run one request's work, which goes on to its end even where its session is left."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Free what is held still. Every session has been left before."""
+        self._closing = True
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # --- Taking locks -----------------------------------------------------------------------------------------
+
+    async def open(self, mailbox_ids: Collection[int], attempt: Attempt[Result], gone: Callable[[], bool]) -> Result:
+        """What `attempt` opens; its locks are then `held`, which the caller sees to. `gone`: the client has left."""
+        self._count(mailbox_ids, 1)
+        try:
+            return await self._insist(attempt, gone)
+        except MailboxGoneError:
+            raise Refusal(WRONG_LOGIN, Code.AUTH) from None
+        except OpenedLatelyError as error:
+            text = _("this mailbox was opened a moment ago, log in again in %(lasts)s")
+            raise Refusal(text, Code.LOGIN_DELAY, lasts=math.ceil(error.seconds)) from None
+        except (DatabaseError, InterfaceError):
+            # Locks may have been taken whose answer was lost with a database connection.
+            for mailbox_id in mailbox_ids:
+                self.start(self._release_unknown(mailbox_id))
+            raise
+        finally:
+            self._count(mailbox_ids, -1)
+
+    async def _insist(self, attempt: Attempt[Result], gone: Callable[[], bool]) -> Result:
+        """Try to open; waits a moment for who holds a lock, and takes it from the dead."""
+        waits = iter(IN_USE_WAITS)
+        dead: dict[int, Lock] = {}
+        while not gone():
+            try:
+                return await attempt(dead)
+            except MaildropInUseError as error:
+                mailbox_id, holder, since = error.mailbox_id, error.holder, error.since
+            if await self._is_void(mailbox_id, holder) and dead.get(mailbox_id) != holder:
+                logger.info("maildrop %d: its lock is taken from the dead session %s", mailbox_id, holder)
+                dead[mailbox_id] = holder
+            elif (wait := next(waits, None)) is not None:
+                await asyncio.sleep(wait)
+            else:
+                text = _("another session has had this mailbox open for %(lasts)s, try again when it has ended")
+                raise Refusal(text, Code.IN_USE, lasts=(timezone.now() - since).total_seconds())
+        raise Refusal(GONE)
+
+    async def _is_void(self, mailbox_id: int, holder: Lock) -> bool:
+        """Whether nobody is behind a lock any more."""
+        if holder.worker != self.worker:
+            return await self.bridge.gather(are_dead, holder.worker)
+        return self.opening[mailbox_id] == 1 and self._is_unknown(holder)
+
+    def _is_unknown(self, holder: Lock) -> bool:
+        """Whether a lock is ours and no session knows of it: the answer to its opening was lost."""
+        return holder.worker == self.worker and holder not in self.held
+
+    def _count(self, mailbox_ids: Collection[int], step: int) -> None:
+        for mailbox_id in mailbox_ids:
+            self.opening[mailbox_id] += step
+            if not self.opening[mailbox_id]:
+                del self.opening[mailbox_id]
+
+    # --- Freeing locks ----------------------------------------------------------------------------------------
+
+    def release(self, opened: Opened) -> None:
+        """Free a lock with nothing deleted, as soon as the database lets us."""
+        self.start(self._release(opened.mailbox_id, opened.lock))
+
+    async def _release(self, mailbox_id: int, lock: Lock) -> None:
+        request = CloseRequest(mailbox_id, lock)
+        while True:
+            try:
+                await self.bridge.gather(close_maildrops, request)
+            except LockLostError:
+                logger.warning("the lock on maildrop %d had gone before it was freed", mailbox_id)
+            except Exception:
+                logger.exception("freeing the lock on maildrop %d failed", mailbox_id)
+                if not self._closing:
+                    await asyncio.sleep(RELEASE_WAIT)
+                    continue
+            self.held.discard(lock)
+            return
+
+    async def _release_unknown(self, mailbox_id: int) -> None:
+        while not self._closing:
+            await asyncio.sleep(RELEASE_WAIT)
+            try:
+                holder = await self.bridge.gather(find_holders, mailbox_id)
+            except Exception:
+                logger.exception("looking for a lock on maildrop %d failed", mailbox_id)
+                continue
+            # While somebody opens this maildrop it is not known whose the lock is; and they take one that is void.
+            if holder is not None and not self.opening[mailbox_id] and self._is_unknown(holder):
+                await self._release(mailbox_id, holder)
+            return

@@ -1,0 +1,166 @@
+"""One maildrop that a session has open, from the login to the end: its lock, its listing, its messages, its record."""
+
+import asyncio
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from accounts.callers import Caller
+from mailstore.maildrop import (
+    Closed,
+    CloseRequest,
+    Listing,
+    LockLostError,
+    MaildropInconsistentError,
+    Opened,
+    OpenRequest,
+    close_maildrops,
+    open_maildrops,
+    read_listing,
+)
+from mailstore.surrogates import correct_surrogate, read_surrogates
+from pop3service.ending import Named
+from pop3service.keeper import Keeper
+from pop3service.reading import Reader, SessionListing, sound
+from pop3service.sessions import Entry
+from pop3service.states import Code, Ending, Finish, ReadPiece, Refusal, Tally
+from pop3service.surrogates import SurrogateReader, shown, shown_listing
+from pop3service.words import _
+
+#: Deletions above this number are a batch of their own, so that other sessions do not wait for them.
+MANY_DELETIONS = 1000
+
+
+async def open_single(keeper: Keeper, mailbox_id: int, login_delay: int, gone: Callable[[], bool]) -> "Single":
+    """Lock a maildrop for a session. Raises Refusal."""
+    opened = await keeper.open(
+        (mailbox_id,),
+        lambda dead: keeper.bridge.gather(
+            open_maildrops, OpenRequest(mailbox_id, keeper.worker, dead.get(mailbox_id), login_delay)
+        ),
+        gone,
+    )
+    return Single(keeper, opened)
+
+
+class Single:
+    """An open maildrop. Ends with `finish`, `leave` or `release`."""
+
+    __slots__ = ("_added", "_entry", "_keeper", "_listing", "_opened", "_reader")
+
+    _entry: Entry  # the session's record, from `begin` on
+
+    def __init__(self, keeper: Keeper, opened: Opened) -> None:
+        self._keeper = keeper
+        self._opened = opened
+        self._listing: Listing | None = None  # as it is stored
+        self._reader: Reader | SurrogateReader | None = None  # from the listing on
+        self._added: dict[int, int] = {}  # by uid, octets that surrogates have more than their messages
+        keeper.held.add(opened.lock)
+
+    async def show(self, *, as_stored: bool) -> Opened:
+        """The maildrop as the session sees it: without UTF8, with surrogates in the place of some messages."""
+        if as_stored or not self._opened.has_surrogates:
+            return self._opened
+        self._added = await self._keeper.bridge.run(read_surrogates, self._opened)
+        return shown(self._opened, self._added)
+
+    def begin(self, caller: Caller, login: str, app_password: str) -> None:
+        """The session is logged in."""
+        self._entry = self._keeper.sessions.begin(self._opened, caller, login, app_password)
+
+    @property
+    def names(self) -> tuple[Named, ...]:
+        """By which the session is asked to end."""
+        return ((self._opened.mailbox_id, self._opened.lock.serial),)
+
+    # --- Reading ---
+
+    def read_listing(self) -> "SessionListing | asyncio.Task[SessionListing]":
+        """From here on messages can be read; answers the listing as the session sees it."""
+        listing = self._keeper.listings.get(self._opened)
+        return self._keeper.start(self._fetch_listing()) if listing is None else self._begin_reading(listing)
+
+    async def _fetch_listing(self) -> SessionListing:
+        known = self._keeper.listings.earlier(self._opened)
+        try:
+            listing = await self._keeper.bridge.run(read_listing, self._opened, known)
+        except MaildropInconsistentError:
+            raise Refusal(_("this mailbox was repaired just now, log in again"), Code.SYS_TEMP, ends=True) from None
+        self._keeper.listings.put(self._opened, listing)
+        return self._begin_reading(listing)
+
+    def _begin_reading(self, listing: Listing) -> SessionListing:
+        keeper, mailbox_id = self._keeper, self._opened.mailbox_id
+        self._listing = listing
+        reader: Reader | SurrogateReader = Reader(keeper.ahead, mailbox_id, listing)
+        if self._added:
+            correct = functools.partial(keeper.bridge.run, correct_surrogate, mailbox_id)
+            shown = shown_listing(listing, self._added)
+            reader = SurrogateReader(shown, reader, self._added, start=keeper.start, correct=correct)
+        self._reader = reader
+        return reader
+
+    def read_piece(self, request: ReadPiece) -> "bytes | asyncio.Future[Any]":
+        """The octets where they are at hand, otherwise a future of them."""
+        if self._reader is None:
+            raise RuntimeError("a message is read before the listing that names it")
+        return self._reader.read(request)
+
+    # --- The end ---
+
+    async def finish(self, request: Finish) -> None:
+        """QUIT: delete, note what was retrieved, free the lock. Raises Refusal where nothing of that was done."""
+        self.stop_reading()
+        closing = self.closing(request)
+        try:
+            closed = await self._close(closing)
+        except LockLostError:
+            self.failed(request.tally, lost=True)
+            text = _("this session had lost its mailbox to another one, nothing was deleted: log in again")
+            raise Refusal(text, Code.SYS_TEMP) from None
+        except Exception:
+            self.failed(request.tally)
+            raise
+        self.closed(closing, closed, request.tally)
+
+    async def _close(self, closing: CloseRequest) -> Closed:
+        bridge = self._keeper.bridge
+        if len(closing.deleted) > MANY_DELETIONS:
+            return sound((await bridge.run(close_maildrops, [closing]))[0])
+        return await bridge.gather(close_maildrops, closing)
+
+    def closing(self, request: Finish) -> CloseRequest:
+        """What is to be done at the end; what is known to be marked as retrieved is not marked again."""
+        retrieved = self._listing.unmarked(request.retrieved) if self._listing else []
+        return CloseRequest(self._opened.mailbox_id, self._opened.lock, retrieved, request.deleted)
+
+    def closed(self, closing: CloseRequest, closed: Closed, tally: Tally) -> None:
+        """It was done."""
+        if self._listing:
+            self._listing.mark(closing.retrieved)
+        self._keeper.sessions.end(self._entry, Ending.QUIT, tally, closed.messages)
+        self._keeper.held.discard(self._opened.lock)
+
+    def failed(self, tally: Tally, *, lost: bool = False) -> None:
+        """It was not; the lock is to be freed still, unless it is `lost`."""
+        self._keeper.sessions.end(self._entry, Ending.FAILED, tally)
+        if lost:
+            self._keeper.held.discard(self._opened.lock)
+        else:
+            self.release()
+
+    def leave(self, ending: Ending, tally: Tally | None) -> None:
+        """The connection has ended without QUIT: nothing is deleted."""
+        self.stop_reading()
+        self._keeper.sessions.end(self._entry, ending, tally)
+        self.release()
+
+    def release(self) -> None:
+        """Free the lock with nothing deleted, as soon as the database lets us."""
+        self._keeper.release(self._opened)
+
+    def stop_reading(self) -> None:
+        """Give up what was read ahead, and what is being read."""
+        if self._reader is not None:
+            self._reader.close()

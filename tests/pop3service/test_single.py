@@ -1,0 +1,126 @@
+"""One maildrop that a session has open: its listing, and what QUIT does."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from accounts.lookup import FoundMailbox
+from mailstore.maildrop import Closed, CloseRequest, LockLostError, close_maildrops
+from mailstore.models import Maildrop, Message
+from mailstore.rows import live_messages
+from pop3service import single
+from tests.mailstore.mailboxes import fill
+from tests.pop3service.mailboxes import JULES, Gate, lock_of, try_login, wait_until_free
+from tests.pop3service.memory import message
+from tests.pop3service.serving import DatabaseServed, wait_until
+
+Serve = Callable[..., DatabaseServed]
+
+pytestmark = pytest.mark.usefixtures("no_patience")
+
+
+class TestListing:
+    def test_it_is_read_once_for_as_long_as_nothing_changes(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read, known = single.read_listing, []
+        monkeypatch.setattr(single, "read_listing", lambda *asked: known.append(asked[1]) or read(*asked))
+        served = serve_mailboxes()
+
+        def session(*commands: str) -> bytes:
+            with served.connect() as client:
+                client.log_in(JULES, "x")
+                listing = client.ask("LIST")
+                for command in commands:
+                    assert client.say(command).startswith(b"+OK")
+                client.say("QUIT")
+            return listing
+
+        assert session() == session() == b"1 100\r\n2 200\r\n3 300\r\n"
+        assert known == [None]
+        fill(jules.id, message(400))
+        assert session("DELE 2") == b"1 100\r\n2 200\r\n3 300\r\n4 400\r\n"
+        assert session() == b"1 100\r\n2 300\r\n3 400\r\n"
+        assert len(known) == 3
+        assert [len(listing) for listing in known[1:]] == [3, 4]
+
+    def test_counters_that_are_wrong_end_the_session_and_are_right_in_the_next(
+        self, serve_mailboxes: Serve, jules: FoundMailbox
+    ) -> None:
+        Maildrop.objects.filter(mailbox_id=jules.id).update(message_count=7)
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            assert client.say("LIST") == b"-ERR [SYS/TEMP] this mailbox was repaired just now, log in again"
+            assert client.closed()
+        wait_until_free(jules)
+        assert try_login(served) == b"+OK maildrop has 3 messages (600 octets)"
+
+
+class TestUpdate:
+    def test_what_quit_does(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            client.ask("RETR 3")
+            client.say("DELE 1")
+            assert client.say("QUIT").endswith(b" POP3 server signing off (2 messages left)")
+        assert list(live_messages(jules.id).order_by("uid").values_list("uid", flat=True)) == [2, 3]
+        assert Message.objects.get(mailbox_id=jules.id, uid=1).deleted_at is not None
+        assert Message.objects.get(mailbox_id=jules.id, uid=3).retrieved_at is not None
+        assert Message.objects.get(mailbox_id=jules.id, uid=2).retrieved_at is None
+        assert lock_of(jules) is None
+
+    def test_what_is_marked_as_retrieved_is_not_marked_again(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: list[list[int]] = []
+
+        def close(requests: Sequence[CloseRequest]) -> list[Closed | LockLostError]:
+            asked.extend([*request.retrieved] for request in requests)
+            return close_maildrops(requests)
+
+        monkeypatch.setattr(single, "close_maildrops", close)
+        served = serve_mailboxes()
+        for number in (1, 3):
+            with served.connect() as client:
+                client.log_in(JULES, "x")
+                client.ask(f"RETR {number}")
+                client.ask("RETR 1")
+                assert client.say("QUIT").startswith(b"+OK")
+        assert asked == [[1], [3]]
+        marked = live_messages(jules.id).filter(retrieved_at__isnull=False).order_by("uid")
+        assert [message.uid for message in marked] == [1, 3]
+
+    def test_many_deletions_are_work_of_their_own(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(single, "MANY_DELETIONS", 1)
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            client.send(b"DELE 1\r\nDELE 3\r\nQUIT\r\n")
+            assert client.hear_all().count(b"+OK") == 3
+        assert live_messages(jules.id).count() == 1
+        assert lock_of(jules) is None
+
+    def test_it_goes_on_where_the_client_does_not_wait_for_the_answer(
+        self,
+        serve_mailboxes: Serve,
+        jules: FoundMailbox,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        gate = Gate(monkeypatch, "close_maildrops")
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            client.send(b"DELE 1\r\nQUIT\r\n")
+            assert gate.reached.wait(30)
+            client.reset()
+            wait_until(lambda: served.open() == 0)
+            gate.open()
+        wait_until_free(jules)
+        wait_until(lambda: not served.keeper._tasks)
+        assert live_messages(jules.id).count() == 2
+        assert caplog.text == ""  # nobody tried to free the lock beside it
