@@ -13,8 +13,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.utils.module_loading import import_string
 
-from accounts.tokens import EndpointIntrospector, endpoint_problem
-
+#: The tag of these checks: what stops every command of ours (mailplatform.management.base).
+SETTINGS = "settings"
 #: RFC 1939, 3: "such a timer MUST be of at least 10 minutes' duration".
 LEAST_IDLE_SECONDS = 600
 #: A worker beats every two seconds; a late beat must not cost it its locks.
@@ -154,6 +154,8 @@ def _scram() -> Iterator[CheckMessage]:
 def _oauth() -> Iterator[CheckMessage]:
     if not settings.OAUTH_INTROSPECTOR:
         return
+    from accounts.tokens import EndpointIntrospector, endpoint_problem  # not in every process, for a few have it
+
     try:
         introspector = import_string(settings.OAUTH_INTROSPECTOR)
     except ImportError as error:

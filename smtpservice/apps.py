@@ -3,12 +3,13 @@
 from django.apps import AppConfig
 from django.core import checks
 
+from mailplatform.checks import SETTINGS
+from smtpservice.checks import check_relay
+
 
 class SmtpServiceConfig(AppConfig):
     name = "smtpservice"
     verbose_name = "SMTP service"
 
     def ready(self) -> None:
-        from smtpservice.checks import check_relay  # needs the models
-
-        checks.register(check_relay)
+        checks.register(check_relay, SETTINGS)

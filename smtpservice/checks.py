@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
-from smtpservice.relay.configured import SMARTHOST_PORTS, split_host
+from smtpservice.relay.smarthost import SMARTHOST_PORTS, split_host
 
 
 def check_relay(**kwargs: Any) -> list[CheckMessage]:

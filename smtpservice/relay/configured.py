@@ -6,10 +6,8 @@ from mailplatform.bridge import Bridge
 from smtpservice.relay.destinations import Destination, Login, MailExchanges, Smarthost
 from smtpservice.relay.mta_sts import Policies
 from smtpservice.relay.routes import Router
+from smtpservice.relay.smarthost import SMARTHOST_PORTS, split_host
 from smtpservice.relay.worker import Limits, Relay
-
-#: What RELAY_SMARTHOST_TLS can be, and the port that goes with it.
-SMARTHOST_PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 def make_relay(bridge: Bridge) -> Relay:
@@ -44,14 +42,3 @@ def make_destination() -> Destination:
         login=Login(user, settings.RELAY_SMARTHOST_PASSWORD) if user else None,
         hostname=settings.MAIL_HOSTNAME,
     )
-
-
-def split_host(text: str) -> tuple[str, int]:
-    """HOST or HOST:PORT, an IPv6 address in brackets; port 0: none was said. Raises ValueError."""
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, ""
-    bare = host.removeprefix("[").removesuffix("]")
-    if not bare or (":" in bare) != (bare != host) or (port and not (port.isascii() and port.isdigit())):
-        raise ValueError(f"{text!r} is not HOST or HOST:PORT")
-    return bare, int(port or 0)

@@ -5,15 +5,16 @@ import sys
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.addresses import normal_domain
 from accounts.models import Domain
 from accounts.passwords import OpaqueStringValidator
 from accounts.services import create_account
+from mailplatform.management.base import MailCommand
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = "Add an account: a user and its mailboxes."
 
     def add_arguments(self, parser: CommandParser) -> None:

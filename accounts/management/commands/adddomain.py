@@ -3,12 +3,13 @@
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.services import create_domain
+from mailplatform.management.base import MailCommand
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = "Add a mail domain."
 
     def add_arguments(self, parser: CommandParser) -> None:

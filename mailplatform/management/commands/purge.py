@@ -10,11 +10,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
 from django.utils import timezone
 
 from accounts.models import Mailbox
 from accounts.policies import expire_days_in_force
+from mailplatform.management.base import MailCommand
 from mailstore.locks import free_locks
 from mailstore.maildrop import MaildropInUseError
 from mailstore.rows import MailboxGoneError
@@ -25,7 +25,7 @@ from pop3service.workers import are_dead
 _AT_ONCE = 1000
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = (
         "Put expired messages on the shelf, and remove for ever what lay there MAIL_SHELF_DAYS days. Run it once a day."
     )

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.lookup import find_mailboxes
+from mailplatform.management.base import MailCommand
 from mailstore.contents import ContentMissingError
 from mailstore.exporting import count_octets, export_maildir, export_mbox
 from mailstore.progress import watch
@@ -13,7 +14,7 @@ from mailstore.progress import watch
 _FORMATS = {"mbox": export_mbox, "maildir": export_maildir}
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = (
         "Export the messages of a mailbox, those on the shelf left out, to an mbox file (mboxrd) or a Maildir. "
         "Importing the result gives the same octets again."

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db import DatabaseError
 
 from accounts.lookup import FoundMailbox, find_mailboxes
+from mailplatform.management.base import MailCommand
 from mailstore.importing import EmptyMessageError, Importer
 from mailstore.maildirs import list_folders_beside
 from mailstore.progress import Watch, watch
@@ -19,7 +20,7 @@ from mailstore.sources import SOURCE_ERRORS, count_octets, printable, read_sourc
 _STDIN = "-"
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = (
         "Import messages into a mailbox. Nothing but line ends is changed, nothing is added, and quotas do not count. "
         "A file that cannot be read is named and skipped; the exit code is then 1."

@@ -4,8 +4,9 @@ import os
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from mailplatform.management.base import MailCommand
 from mailplatform.management.certificates import add_certificate_options, certificates_of
 from mailplatform.processes import Bind, ServerApplication
 from pop3service.worker import Pop3Worker
@@ -14,7 +15,7 @@ DEFAULT_BIND = "0.0.0.0:110"
 DEFAULT_TLS_BIND = "0.0.0.0:995"
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = "Serve mailboxes over POP3. TERM ends it, HUP starts new workers with the certificate as it is then."
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.addresses import normal_domain
 from accounts.models import Domain
+from mailplatform.management.base import MailCommand
 from smtpservice.dkim_keys import is_published, make_key, record_of, sign_with
 from smtpservice.models import DkimKey
 from smtpservice.relay.routes import RouteError, Router
@@ -16,7 +17,7 @@ from smtpservice.relay.routes import RouteError, Router
 ALGORITHMS = {"rsa": DkimKey.Algorithm.RSA, "ed25519": DkimKey.Algorithm.ED25519}
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = "Show a domain's DKIM keys and their DNS records; make one, have it sign, or remove it."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
+from mailplatform.management.base import MailCommand
 from mailplatform.management.certificates import add_certificate_options, certificates_of
 from mailplatform.processes import Bind, ServerApplication
 from smtpservice.requests import Service
@@ -20,7 +21,7 @@ BINDS = (
 PLAIN_DEFAULTS = ("smtp", "lmtp")
 
 
-class Command(BaseCommand):
+class Command(MailCommand):
     help = "Serve SMTP, LMTP and submission; and send the mail in the queue."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from django.test import Client
 
+import mailplatform.urls  # noqa: F401 - the pages are there when tests are collected, some of which are made from them
 from accounts.models import Domain, Mailbox, User
 from tests.mailplatform.admin.people import browser_of, make_domain, make_mailbox, superuser
 

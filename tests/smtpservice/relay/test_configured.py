@@ -4,7 +4,7 @@ import pytest
 from pytest_django import Settings
 
 from smtpservice.relay import configured
-from smtpservice.relay.configured import make_destination, split_host
+from smtpservice.relay.configured import make_destination
 from smtpservice.relay.destinations import Login, MailExchanges, Smarthost
 
 
@@ -31,22 +31,3 @@ def test_a_smarthost_with_its_port_and_login(
     assert make_destination().together
     assert (given["host"], given["port"], given["tls"]) == ("relay.example", port, tls)
     assert given["login"] == Login("us", "secret")
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("relay.example", ("relay.example", 0)),
-        ("relay.example:587", ("relay.example", 587)),
-        ("[2001:db8::1]", ("2001:db8::1", 0)),
-        ("[2001:db8::1]:587", ("2001:db8::1", 587)),
-    ],
-)
-def test_hosts_with_and_without_port(text: str, found: tuple[str, int]) -> None:
-    assert split_host(text) == found
-
-
-@pytest.mark.parametrize("text", ["", ":25", "2001:db8::1", "relay.example:smtp", "[]:25"])
-def test_what_is_no_host(text: str) -> None:
-    with pytest.raises(ValueError):
-        split_host(text)
