@@ -20,8 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import trustme
-
+from benchmarks.certificate import trusting, write_certificate
 from benchmarks.messages import PASSWORD, login
 from benchmarks.servers import ROOT, free_port, running
 
@@ -136,23 +135,18 @@ def tls_logins(port: int, context: ssl.SSLContext) -> float:
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mailplatform-guessing-") as name:
         folder = Path(name)
-        authority = trustme.CA()
-        issued = authority.issue_cert("localhost")
-        issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-        issued.private_key_pem.write_to_path(folder / "key.pem")
-        context = ssl.create_default_context()
-        authority.configure_trust(context)
+        files = write_certificate(folder)
         environment = {**os.environ, "DATABASE_URL": "", "VAR_DIR": name, "CREDENTIAL_CACHE_SECONDS": "300"}
         subprocess.run([sys.executable, "-m", "benchmarks.fill"], check=True, cwd=ROOT, env=environment)
         plain, tls = free_port(), free_port()
         serve = [sys.executable, "manage.py", "pop3serve", "--workers", "2", "--bind", f"127.0.0.1:{plain}"]
         serve += ["--tls-bind", f"127.0.0.1:{tls}"]
-        serve += ["--certfile", str(folder / "cert.pem"), "--keyfile", str(folder / "key.pem")]
+        serve += ["--certfile", str(files.certfile), "--keyfile", str(files.keyfile)]
         with running(serve, port=plain, log=folder / "log", cwd=ROOT, env=environment):
             asyncio.run(at_work(plain, 3.0, 0))  # until every address is known and every password remembered
             alone, pace_alone, *_ = asyncio.run(at_work(plain, ALONE_SECONDS, 0))
             beside, pace_beside, became, taken = asyncio.run(at_work(plain, 0.0, GUESSES))
-            seconds = tls_logins(tls, context)
+            seconds = tls_logins(tls, trusting())
     print(describe("alone", alone, pace_alone))
     print(describe("beside the guesser", beside, pace_beside))
     print(f"the good ones kept {pace_beside / pace_alone:.0%} of their pace")

@@ -9,10 +9,7 @@ another; rounds alternate between them. The second figure, by the processor's ti
 import argparse
 import asyncio
 import contextlib
-import getpass
-import grp
 import os
-import shutil
 import signal
 import statistics
 import sys
@@ -22,60 +19,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import uvloop
 
-from benchmarks import dovecot
+from benchmarks import cores, dovecot, report
 from benchmarks.aiosmtpd_intake import CONNECTIONS, OCTETS, Client, make_accounts
 from benchmarks.processor import seconds_used
-from benchmarks.servers import NOBODY, ROOT, NotStartedError, Server, free_port, running
-from tests.run import postgresql, postgresql_programs
+from benchmarks.servers import ROOT, NotStartedError, Server, cluster, free_port, running
+from tests.dovecot import is_installed
 
 REFERENCE = "Dovecot"
 #: Seconds that a measurement takes at most where its messages are few.
 PATIENCE = 30
-
-#: Processes that stay and are shared: with a new one for each connection, its default, it was slower.
-DOVECOT = """
-protocols = lmtp
-listen = 127.0.0.1
-ssl = no
-base_dir = {folder}/run
-log_path = {folder}/log
-hostname = mail.bench.test
-postmaster_address = postmaster@bench.test
-mail_location = maildir:{folder}/mail/%n
-mail_fsync = always
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-first_valid_uid = 1
-first_valid_gid = 1
-service anvil {{
-  chroot =
-}}
-service stats {{
-  chroot =
-}}
-service lmtp {{
-  service_count = 0
-  process_min_avail = 2
-  client_limit = 1
-  inet_listener lmtp {{
-    port = {port}
-  }}
-}}
-passdb {{
-  driver = static
-  args = nopassword=y
-}}
-userdb {{
-  driver = static
-  args = uid={user} gid={group} home={folder}/mail/%n allow_all_users=yes
-}}
-"""
 
 Rates = dict[tuple[str, int, int], list[tuple[float, float]]]
 
@@ -96,35 +51,14 @@ def ours(folder: Path, database_url: str = "") -> Iterator[Server]:
 
 @contextlib.contextmanager
 def ours_on_postgresql(folder: Path) -> Iterator[Server]:
-    programs = postgresql_programs()
-    if programs is None:
-        raise NotStartedError("PostgreSQL is not installed. On Debian: apt install postgresql")
-    with postgresql(programs, fsync=True) as url, ours(folder, url) as server:
-        with psycopg.connect(url) as connection:
-            backend = Path(f"/proc/{connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()
-        yield Server(server.port, [*server.processes, int(backend[1])])
-
-
-@contextlib.contextmanager
-def dovecots(folder: Path) -> Iterator[Server]:
-    port = free_port()
-    user, group = (getpass.getuser(), grp.getgrgid(os.getgid()).gr_name) if os.getuid() else NOBODY
-    (folder / "mail").mkdir()
-    file = dovecot.write_configuration(DOVECOT, folder=folder, port=port, user=user, group=group)
-    as_user: dict[str, Any] = {}
-    if not os.getuid():
-        as_user = {"user": user, "group": group, "extra_groups": []}
-        for path in (folder, *folder.rglob("*")):
-            shutil.chown(path, user, group)
-    command = [dovecot.PROGRAM, "-F", "-c", str(file)]
-    with running(command, port=port, log=folder / "output", greeting=b"220", **as_user) as process:
-        yield Server(port, [process])
+    with cluster() as (url, postmaster), ours(folder, url) as server:
+        yield Server(server.port, [*server.processes, postmaster])
 
 
 STARTERS: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {
     "Mailplatform, SQLite": ours,
     "Mailplatform, PostgreSQL": ours_on_postgresql,
-    REFERENCE: dovecots,
+    REFERENCE: dovecot.lmtp,
 }
 
 
@@ -132,7 +66,7 @@ def start(stack: ExitStack, folder: Path) -> dict[str, Server]:
     """All servers that are installed."""
     servers = {}
     for number, (name, starter) in enumerate(STARTERS.items()):
-        if name == REFERENCE and not shutil.which(dovecot.PROGRAM):
+        if name == REFERENCE and not is_installed():
             print("Dovecot's LMTP is not there. On Debian: apt install dovecot-lmtpd")
             continue
         own = folder / str(number)
@@ -171,7 +105,7 @@ async def load(server: Server, connections: int, octets: int, seconds: float) ->
 
 def table(rates: Rates) -> str:
     """Medians in Markdown, with the median of the rounds' ratios to Dovecot."""
-    lines = ["", "LMTP, messages a second; a second of the server's processor time (ratio of that to Dovecot's):", ""]
+    lines = ["Messages a second; a second of the server's processor time (ratio of that to Dovecot's):", ""]
     names = list(dict.fromkeys(name for name, _, _ in rates))
     lines += ["| octets | connections | " + " | ".join(names) + " |", "|---:|---:|" + "---:|" * len(names)]
     for octets in OCTETS:
@@ -192,14 +126,15 @@ def _cell(rates: Rates, name: str, connections: int, octets: int) -> str:
     return f"{by_clock:,.0f}; {by_processor:,.0f}{ratio}"
 
 
-def run(*, rounds: int, seconds: float, core: int) -> str:
-    """Measure everything; answers the table. The servers run where this process runs, the load on `core`."""
+def section(*, rounds: int, seconds: float) -> report.Section:
+    """Measure everything: the servers on the first core, the load on the last."""
     rates: Rates = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailplatform-bench-")))
         folder.chmod(0o755)
-        servers = start(stack, folder)
-        os.sched_setaffinity(0, {core})
+        with cores.pinned(cores.ALL[:1]):
+            servers = start(stack, folder)
+        stack.enter_context(cores.pinned(cores.ALL[-1:]))
         for _ in range(rounds):
             for octets in OCTETS:
                 for connections in CONNECTIONS:
@@ -207,7 +142,7 @@ def run(*, rounds: int, seconds: float, core: int) -> str:
                         both = uvloop.run(load(server, connections, octets, seconds))
                         rates.setdefault((name, connections, octets), []).append(both)
                         print(f"{name}, {connections} x {octets:,}: {both[0]:,.0f}/s, {both[1]:,.0f}", flush=True)
-    return table(rates)
+    return report.Section("LMTP, beside Dovecot", table(rates))
 
 
 def main() -> None:
@@ -216,10 +151,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2, help="of each measurement")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[0]})
-    print(run(rounds=options.rounds, seconds=options.seconds, core=cores[-1]))
-    print("Load:", *(f"{average:.2f}" for average in os.getloadavg()))
+    print(f"\n{section(rounds=options.rounds, seconds=options.seconds)}\n{report.setup()}")
 
 
 if __name__ == "__main__":

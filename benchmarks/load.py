@@ -3,9 +3,14 @@
 Every client is a generator that yields where it waits for the server; one epoll loop drives them all. Replies are
 checked as they come: STAT for count and octets, RETR for its first line, its length and its end. Before the clock
 starts every mailbox has been logged in to once and each client has compared a maildrop byte for byte, so what is
-measured is a correct server in its steady state. The result is one line of JSON.
+measured is a correct server in its steady state. With TLS every session begins with a full handshake of TLS 1.3: no
+ticket is used. The certificate is not looked at, which costs a client time and a server none.
 
     python -m benchmarks.load --port 1110 --scenario polls --seconds 3
+
+The clients may be shared out to several of these processes, for a server that takes more than one core can ask
+(`--part 0/2` and `--part 1/2`); each then says that it is warm, and waits for a line before it starts. The result is
+one line of JSON.
 """
 
 import argparse
@@ -13,6 +18,7 @@ import json
 import os
 import select
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Generator, Iterable
@@ -35,6 +41,12 @@ _scratch = bytearray(256 * 1024)
 _room = memoryview(_scratch)
 
 
+_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_tls.check_hostname = False
+_tls.verify_mode = ssl.CERT_NONE
+_tls.minimum_version = ssl.TLSVersion.TLSv1_3
+
+
 class ReplyError(Exception):
     """The server answered something else than a correct server would."""
 
@@ -45,9 +57,10 @@ class Client:
     Of its own because closed connections linger, and the ports of a single address would run out.
     """
 
-    def __init__(self, number: int, port: int, waiting: "Waiting") -> None:
+    def __init__(self, number: int, port: int, waiting: "Waiting", *, tls: bool = False) -> None:
         self.address = f"127.0.1.{number + 1}"
         self.port = port
+        self.tls = tls
         self.waiting = waiting
         self.socket = socket.socket()
         self.mailboxes = range(1 + number, MAILBOXES + 1, CLIENTS)
@@ -64,18 +77,42 @@ class Client:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.connect(("127.0.0.1", self.port))
         self.socket.setblocking(False)
-        self.waiting.begin(self.socket)
+        if self.tls:
+            yield from self.shake_hands()
+        else:
+            self.waiting.begin(self.socket)
         yield from self.line()
         yield from self.command(b"USER %s\r\n" % login(mailbox).encode())
         yield from self.command(b"PASS %s\r\n" % PASSWORD.encode())
 
+    def shake_hands(self) -> Steps:
+        connection = _tls.wrap_socket(self.socket, do_handshake_on_connect=False)
+        self.socket = connection
+        self.waiting.begin(connection)
+        while True:
+            try:
+                connection.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                yield
+        if connection.session_reused:
+            raise ReplyError("the handshake was not a full one")
+
     def quit(self) -> Steps:
         """QUIT, and wait until the server has closed: only then has it done all that the session asked for."""
         yield from self.command(b"QUIT\r\n")
-        yield
-        if self.socket.recv(1):
+        if (yield from self.data(1)):
             raise ReplyError("data after the reply to QUIT")
         self.waiting.end(self.socket)
+
+    def data(self, octets: int) -> Generator[None, None, bytes]:
+        """What comes next, at most so many octets; nothing where the server has closed."""
+        while True:
+            yield
+            try:
+                return self.socket.recv(octets)
+            except ssl.SSLWantReadError:  # a part of a record, or a ticket
+                continue
 
     def command(self, command: bytes) -> Generator[None, None, bytes]:
         self.socket.send(command)
@@ -85,8 +122,7 @@ class Client:
         """A reply of one line, which is all that the server has to say until the next command."""
         received = b""
         while not received.endswith(b"\r\n"):
-            yield
-            data = self.socket.recv(4096)
+            data = yield from self.data(4096)
             if not data:
                 raise ReplyError(f"the connection was closed after {received!r}")
             received += data
@@ -100,7 +136,10 @@ class Client:
         missing, tail = sum(self.reply_octets[first - 1 : last]), b"+OK"
         while missing:
             yield
-            count = self.socket.recv_into(_room)
+            try:
+                count = self.socket.recv_into(_room)
+            except ssl.SSLWantReadError:
+                continue
             missing -= count
             if not count or missing < 0 or (tail == b"+OK" and not _scratch.startswith(tail)):
                 raise ReplyError(f"RETR {first} to {last}: {bytes(_room[:80])!r}, {missing} octets missing")
@@ -122,8 +161,7 @@ class Client:
             self.socket.send(b"RETR %d\r\n" % number)
             received = b""
             while not received.endswith(b"\r\n.\r\n") and not received.startswith(b"-ERR"):
-                yield
-                data = self.socket.recv(65536)
+                data = yield from self.data(65536)
                 if not data:
                     raise ReplyError(f"the connection was closed within the reply to RETR {number}")
                 received += data
@@ -199,11 +237,10 @@ class Waiting:
         next(steps, None)
 
 
-def run(port: int, scenario: str, seconds: float, server: list[int]) -> dict[str, float]:
-    """Measure one scenario: how many a second, and the shares of a core that the server and this client used."""
-    waiting = Waiting()
-    clients = [Client(number, port, waiting) for number in range(CLIENTS)]
-    waiting.drive([client.warm_up() for client in clients])
+def measure(
+    clients: list[Client], waiting: Waiting, scenario: str, seconds: float, server: list[int]
+) -> dict[str, float]:
+    """One scenario: how many a second, and the shares of a core that the server and this process used."""
     end = time.perf_counter() + seconds
     begun, ours, theirs = time.perf_counter(), time.process_time(), seconds_used(server)
     waiting.drive([client.measure(scenario, end) for client in clients])
@@ -218,15 +255,25 @@ def run(port: int, scenario: str, seconds: float, server: list[int]) -> dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--tls", action="store_true", help="begin with a handshake")
     parser.add_argument("--scenario", choices=SCENARIOS, required=True)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--core", type=int, help="the processor to run on")
+    parser.add_argument("--part", default="", help="I/N: each Nth client, from I on; waits for a line on its input")
     parser.add_argument("--server", type=int, nargs="*", default=[], help="the server's processes")
     options = parser.parse_args()
     if options.core is not None:
         os.sched_setaffinity(0, {options.core})
+    first, _, step = (options.part or "0/1").partition("/")
+    waiting = Waiting()
+    numbers = range(int(first), CLIENTS, int(step))
+    clients = [Client(number, options.port, waiting, tls=options.tls) for number in numbers]
     try:
-        result = run(options.port, options.scenario, options.seconds, options.server)
+        waiting.drive([client.warm_up() for client in clients])
+        if options.part:
+            print("warm", flush=True)
+            sys.stdin.readline()
+        result = measure(clients, waiting, options.scenario, options.seconds, options.server)
     except (ReplyError, OSError) as error:
         sys.exit(f"{options.scenario}: {error}")
     print(json.dumps(result))

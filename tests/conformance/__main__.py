@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import trustme
 
 from tests.conformance import dovecot
+from tests.dovecot import is_installed, version
 from tests.e2e.running import ROOT, Platform
 
 LOGIN, PASSWORD = "jules@maison.mrs", "correct  horse"
@@ -102,7 +103,7 @@ def options(ports: dict[str, int], certificates: dict[str, Path], load: str) -> 
 
 
 def main() -> int:
-    if not dovecot.PROGRAM.exists():
+    if not is_installed():
         print("Dovecot is not installed. On Debian: apt install dovecot-pop3d")
         return 1
     tables = {file: requirements(file) for file in FILES if (HERE / f"{file}.py").exists()}
@@ -135,7 +136,7 @@ def document(tables: dict[str, list[Requirement]]) -> str:
     """docs/conformance.md."""
     listed = [each for rows in tables.values() for each in rows]
     passed = {server: sum(not each.outcome[server] for each in listed) for server in ("Mailplatform", "Dovecot")}
-    parts = [_HEAD.format(count=len(listed), version=dovecot.version(), **passed)]
+    parts = [_HEAD.format(count=len(listed), version=version(), **passed)]
     for file, rows in tables.items():
         parts.append(f"\n## {FILES[file][0]}\n\n| Section | Required | Mailplatform | Dovecot |\n|---|---|---|---|\n")
         parts += [

@@ -1,67 +1,24 @@
 """Dovecot from Debian's packages as the server that is compared: told to do what it can, and why it fails where it does."""
 
 import contextlib
-import getpass
-import grp
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests import dovecot
 from tests.e2e.running import STOP_SECONDS, free_port, greets, wait_until
 
-#: Debian installs it outside an ordinary user's PATH.
-PROGRAM = Path("/usr/sbin/dovecot")
-#: Whom it runs as where these tests are root's, which it refuses to be.
-NOBODY = ("nobody", "nogroup")
-
-#: What differs from its defaults for the sake of the tests: the lock, SCRAM, and bad guesses that cost no time. The rest
-#: is what it takes to run as an ordinary user.
-CONFIGURATION = """
+#: What differs from its defaults for the sake of the tests: the lock, SCRAM, and bad guesses that cost no time.
+CONFIGURATION = (
+    dovecot.POP3
+    + dovecot.TLS
+    + """
 pop3_lock_session = yes
 auth_mechanisms = plain login scram-sha-256 scram-sha-1
 auth_failure_delay = 0
-protocols = pop3
-listen = 127.0.0.1
-ssl = yes
-ssl_cert = <{certfile}
-ssl_key = <{keyfile}
-disable_plaintext_auth = no
-base_dir = {folder}/run
-log_path = {folder}/log
 mail_location = maildir:{folder}/mail
-default_internal_user = {user}
-default_internal_group = {group}
-default_login_user = {user}
-first_valid_uid = 1
-first_valid_gid = 1
 mail_max_userip_connections = 100
-service anvil {{
-  chroot =
-}}
-service stats {{
-  chroot =
-}}
-service pop3-login {{
-  chroot =
-  inet_listener pop3 {{
-    port = {plain}
-  }}
-  inet_listener pop3s {{
-    port = {tls}
-    ssl = yes
-  }}
-}}
-passdb {{
-  driver = passwd-file
-  args = scheme=PLAIN {folder}/passwd
-}}
-userdb {{
-  driver = static
-  args = uid={user} gid={group} home={folder}
-}}
 """
+)
 
 _NO_UTF8 = "RFC 6856 is not implemented"
 
@@ -89,30 +46,14 @@ WHY = {
 }
 
 
-def version() -> str:
-    said = subprocess.run([PROGRAM, "--version"], capture_output=True, check=True, text=True).stdout
-    return said.split()[0]
-
-
 @contextlib.contextmanager
 def running(folder: Path, *, certfile: Path, keyfile: Path, login: str, password: str) -> Iterator[dict[str, int]]:
     """Dovecot with one mailbox, whose Maildir is folder/mail; its ports, `plain` and `tls`."""
     ports = {"plain": free_port(), "tls": free_port()}
-    user, group = (getpass.getuser(), grp.getgrgid(os.getgid()).gr_name) if os.getuid() else NOBODY
     for name in ("cur", "new", "tmp"):
         (folder / "mail" / name).mkdir(parents=True)
     (folder / "passwd").write_text(f"{login}:{{PLAIN}}{password}\n")
-    settings = {"folder": folder, "user": user, "group": group, "certfile": certfile, "keyfile": keyfile}
-    (folder / "dovecot.conf").write_text(CONFIGURATION.format(**settings, **ports))
-    as_user: dict[str, object] = {}
-    if not os.getuid():
-        as_user = {"user": user, "group": group, "extra_groups": []}
-        for path in (folder, *folder.rglob("*")):
-            shutil.chown(path, user, group)
-    process = subprocess.Popen([PROGRAM, "-F", "-c", folder / "dovecot.conf"], stdin=subprocess.DEVNULL, **as_user)
-    try:
+    files = {"certfile": certfile, "keyfile": keyfile}
+    with dovecot.running(CONFIGURATION, folder, port=ports["plain"], tls_port=ports["tls"], **files):
         wait_until(lambda: greets(ports["plain"], b"+OK"), seconds=STOP_SECONDS, what="Dovecot greets")
         yield ports
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
