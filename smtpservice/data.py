@@ -9,7 +9,7 @@ import re
 
 END = b"\r\n.\r\n"
 #: A line that begins with a dot, the end's too. A pattern finds that there is none in half the time that bytes.replace
-#: takes.
+#: takes, and an attachment in base64 has no dot at all.
 _DOT = re.compile(rb"\r\n\.")
 
 
@@ -28,7 +28,8 @@ class DataReader:
     def feed(self, chunk: bytes) -> bytes:
         """The content that is certain now; it ends in CRLF when the data has ended."""
         text = self._held + chunk
-        end = text.find(END) if (dotted := _DOT.search(text) is not None) else -1
+        dotted = b"." in text and _DOT.search(text) is not None
+        end = text.find(END) if dotted else -1
         if end >= 0:
             self.ended = True
             self._held, self.rest = b"", text[end + len(END) :]
