@@ -10,7 +10,7 @@ COPY . .
 # The key is of this step alone: nothing of it is kept.
 RUN SECRET_KEY=unused /srv/venv/bin/python manage.py collectstatic --noinput \
     && chmod -R a+rX var \
-    && /srv/venv/bin/python -m compileall -q accounts mailplatform mailstore pop3service portal smtpservice
+    && /srv/venv/bin/python -m compileall -q accounts collecting mailplatform mailstore pop3service portal smtpservice
 
 FROM python:3.11-slim-bookworm
 RUN groupadd --system --gid 10001 mailplatform \

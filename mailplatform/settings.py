@@ -160,6 +160,15 @@ SUBMISSION_CHECK_FROM = env.bool("SUBMISSION_CHECK_FROM", True)
 SUBMISSION_MESSAGES_PER_DAY = env.int("SUBMISSION_MESSAGES_PER_DAY", 1000)
 SUBMISSION_RECIPIENTS_PER_DAY = env.int("SUBMISSION_RECIPIENTS_PER_DAY", 2000)
 
+# --- Collecting ---------------------------------------------------------------------------------------------
+
+#: Keys for the passwords of other accounts: the first encrypts, all decrypt. None: the secret key does both.
+COLLECT_KEYS = env.list("COLLECT_KEYS", default=[]) or [SECRET_KEY]
+#: Networks beside the public internet from which mail may be collected.
+COLLECT_NETWORKS = env.list("COLLECT_NETWORKS", default=[])
+#: Accounts that one worker collects from at the same time.
+COLLECT_CONNECTIONS = env.int("COLLECT_CONNECTIONS", 4)
+
 # --- Database ----------------------------------------------------------------------------------------------
 
 _default_database = f"sqlite:///{VAR_DIR / 'mailplatform.sqlite3'}"
@@ -199,6 +208,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "accounts",
     "mailstore",
+    "collecting",
     "smtpservice",
     "pop3service",
     "portal",

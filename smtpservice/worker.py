@@ -8,6 +8,7 @@ from django.conf import settings
 
 from accounts import activity
 from accounts.door import Door
+from collecting.collector import Collector
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.networks import Networks
@@ -37,7 +38,7 @@ SOCKETMAP = "socketmap"
 class SmtpWorker(ServerWorker):
     """Serves SMTP and LMTP on the sockets of the arbiter; a bind's role is the name of its Service.
 
-    It works the outbound queue besides.
+    It works the outbound queue besides, and collects from other accounts.
     """
 
     relays: ClassVar[bool] = True
@@ -52,6 +53,7 @@ class SmtpWorker(ServerWorker):
         self._tables = AddressTables(self._bridge)
         self._relay_bridge = Bridge(threads=RELAY_THREADS)
         self._relay = make_relay(self._relay_bridge)
+        self._collector = Collector(connections=settings.COLLECT_CONNECTIONS)
         self._connections = Connections(
             LocalIntake(
                 self._bridge,
@@ -71,6 +73,7 @@ class SmtpWorker(ServerWorker):
         )
         if self.relays:
             self._relay.start()
+            self._collector.start()
         self._chores = [asyncio.create_task(self._flush_for_ever())]
         if self._door:
             self._chores.append(asyncio.create_task(self._door.chores()))
@@ -84,7 +87,7 @@ class SmtpWorker(ServerWorker):
         return self._connections.connected(Service(bind.role), arrival)
 
     async def drain(self) -> None:
-        await asyncio.gather(self._connections.drain(), self._relay.drain())
+        await asyncio.gather(self._connections.drain(), self._relay.drain(), self._collector.drain())
 
     async def end(self) -> None:
         await self._connections.end()
@@ -92,7 +95,7 @@ class SmtpWorker(ServerWorker):
         for check in (self._authenticator, self._spam):
             if check is not None:
                 check.close()
-        await self._relay.stop()
+        await asyncio.gather(self._relay.stop(), self._collector.stop())
         await self._relay_bridge.close()
         for chore in self._chores:
             chore.cancel()
@@ -115,7 +118,7 @@ class SmtpWorker(ServerWorker):
 
 
 class IntakeWorker(SmtpWorker):
-    """Takes mail in and sends none: other workers work the queue."""
+    """Takes mail in, sends none and collects none: other workers do."""
 
     relays = False
 

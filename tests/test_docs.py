@@ -17,7 +17,7 @@ from tests.conformance.__main__ import FILES
 from tests.conformance.__main__ import requirements as requirements_of
 from tests.markdown import ROOT, read
 
-APPS = ("mailplatform", "accounts", "mailstore", "smtpservice", "pop3service", "portal")
+APPS = ("mailplatform", "accounts", "mailstore", "collecting", "smtpservice", "pop3service", "portal")
 
 
 # --- docs/settings.md -----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ PLAIN_DEFAULTS = ("smtp", "lmtp")
 
 
 class Command(MailCommand):
-    help = "Serve SMTP, LMTP and submission; and send the mail in the queue."
+    help = "Serve SMTP, LMTP and submission; send the mail in the queue, and collect from other accounts."
 
     def add_arguments(self, parser: CommandParser) -> None:
         for name, _service, tls, default in BINDS:
@@ -43,7 +43,9 @@ class Command(MailCommand):
             help="where to answer a Postfix that asks for domains, mailboxes and aliases (socketmap); loopback alone",
         )
         parser.add_argument(
-            "--no-relay", action="store_true", help="send nothing: the queue is left to the workers of other hosts"
+            "--no-relay",
+            action="store_true",
+            help="send and collect nothing: that is left to the workers of other hosts",
         )
         add_certificate_options(parser, offers="STARTTLS")
         parser.add_argument("--workers", type=int, default=1, help="number of processes (%(default)s)")

@@ -1,0 +1,159 @@
+"""Collecting in a worker process: claims what is due, and has a bounded number of threads look at it.
+
+Any number of processes on any number of hosts do the same on one database. A look is blocking code on a thread of a
+bridge, which gives it a database connection; the loop only claims, renews, and breaks off what a shutdown does not
+wait for.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID, uuid4
+
+from django.db import InterfaceError, OperationalError
+from django.utils import timezone
+
+from collecting.claims import LEASE, ClaimLostError, claim, renew
+from collecting.look import Look, Ways, look
+from collecting.models import Source
+from collecting.outcomes import record
+from mailplatform.bridge import Bridge
+from mailstore.pop3_client import Pop3Client, Pop3Error
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at what is due, two renewals of claims, two tries to write down an outcome.
+POLL_SECONDS = 2.0
+RENEW_SECONDS = 30.0
+RECORD_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Errand:
+    """One look that is under way: who claimed for it, and what breaks it off."""
+
+    worker: UUID = field(default_factory=uuid4)
+    ending: bool = False
+    client: Pop3Client | None = None
+
+    def opened(self, client: Pop3Client) -> None:
+        self.client = client
+        if self.ending:
+            client.abort()
+
+    def end(self) -> None:
+        """Begin no other message."""
+        self.ending = True
+
+    def break_off(self) -> None:
+        self.ending = True
+        if self.client is not None:
+            self.client.abort()
+
+
+def run(source: Source, errand: Errand, clock: Callable[[], datetime] = timezone.now) -> tuple[Look, Exception | None]:
+    """Look at a claimed account, whatever comes of it; answers what was found and what went wrong."""
+    found = Look()
+    try:
+        look(source, found, Ways(errand.opened, lambda: errand.ending, clock))
+    except ClaimLostError:
+        logger.warning("source %d was taken by another worker, or is gone", source.pk)
+    except Exception as error:
+        if errand.ending and isinstance(error, Pop3Error):  # it was broken off
+            found.more = True
+            return found, None
+        if not isinstance(error, Pop3Error):
+            logger.exception("collecting from source %d", source.pk)
+        return found, error
+    return found, None
+
+
+class Collector:
+    """Collects from `start` to `stop`. `clock` says what time it is."""
+
+    def __init__(
+        self,
+        *,
+        connections: int,
+        clock: Callable[[], datetime] = timezone.now,
+        poll_seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._clock, self._poll_seconds, self._limit = clock, poll_seconds, connections
+        self._errands: dict[asyncio.Task[None], Errand] = {}
+        self._stopping = asyncio.Event()
+        self._chores: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        # One thread more: claims and their renewal do not wait for a server.
+        self._bridge = Bridge(threads=self._limit + 1)
+        self._chores = [asyncio.create_task(self._claim_for_ever()), asyncio.create_task(self._renew_for_ever())]
+
+    async def drain(self) -> None:
+        """Claim nothing more, and wait for the message that each look is at."""
+        self._stopping.set()
+        for errand in self._errands.values():
+            errand.end()
+        while self._errands:
+            await asyncio.wait(self._errands)
+
+    async def stop(self) -> None:
+        """Break off what is still under way; what was stored is stored, and the rest is fetched again."""
+        self._stopping.set()
+        for chore in self._chores:
+            chore.cancel()
+        for errand in self._errands.values():
+            errand.break_off()
+        await asyncio.gather(*self._chores, *self._errands, return_exceptions=True)
+        if self._chores:
+            await self._bridge.close()
+
+    async def _claim_for_ever(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                while len(self._errands) < self._limit and await self._claim_one():
+                    pass
+            except Exception:
+                logger.exception("no account was claimed; trying again")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._poll_seconds)
+
+    async def _claim_one(self) -> bool:
+        errand = Errand()
+        source = await self._bridge.run(claim, errand.worker, self._clock())
+        if source is None:
+            return False
+        task = asyncio.create_task(self._carry_out(source, errand))
+        self._errands[task] = errand
+        task.add_done_callback(self._errands.pop)
+        if self._stopping.is_set():
+            errand.end()
+        return True
+
+    async def _carry_out(self, source: Source, errand: Errand) -> None:
+        found, error = await self._bridge.run(run, source, errand, self._clock)
+        while True:
+            try:
+                return await self._bridge.run(record, source, found, error, self._clock())
+            except (OperationalError, InterfaceError):
+                logger.exception("what became of source %d was not written down", source.pk)
+                if self._stopping.is_set():
+                    return None
+                await asyncio.sleep(RECORD_SECONDS)
+
+    async def _renew_for_ever(self) -> None:
+        renewed = self._clock()
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            now = self._clock()
+            try:
+                if self._errands:
+                    await self._bridge.run(renew, [errand.worker for errand in self._errands.values()], now)
+                renewed = now
+            except Exception:
+                logger.exception("claims were not renewed")
+                if now - renewed > LEASE - timedelta(seconds=2 * RENEW_SECONDS):
+                    for errand in self._errands.values():
+                        errand.break_off()

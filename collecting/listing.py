@@ -1,0 +1,89 @@
+"""What a server lists, held against what was seen there: what is new, what was stored, what is gone.
+
+A message is known by a digest of its unique-id, whatever that looks like: servers have longer ones than RFC 1939
+allows, and the digest takes the same room for each. Where a server lists a unique-id several times, which the RFC
+allows for equal copies (7: UIDL), they are told apart by their order, so that each is collected.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from collecting.models import SeenMessage, Source
+
+#: How long what the server does not list any more is remembered. A server that is put right may list it again.
+FORGET_AFTER = timedelta(days=7)
+_DIGEST_OCTETS = 16
+#: Rows changed with one statement.
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A message that the server lists: its number, its digest, and those of its copies (itself among them)."""
+
+    number: int
+    digest: str
+    copies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """The messages that a server lists, in its order: new ones, and those that were stored here before.
+
+    `may_go` are digests of messages that are stored; a copy whose fellows are not stays with them.
+    """
+
+    new: list[Listed]
+    stored: list[Listed]
+
+
+def sort(unique_ids: dict[int, bytes], source: Source, now: datetime) -> Sorted:
+    """What is to be done about each message. What is no longer listed is noted, and forgotten after FORGET_AFTER."""
+    listed = _listed(unique_ids)
+    seen = dict(SeenMessage.objects.filter(source_id=source.pk).values_list("digest", "stored"))
+    _note_missing(source, {each.digest for each in listed}, now)
+    return Sorted(
+        new=[each for each in listed if each.digest not in seen],
+        stored=[each for each in listed if seen.get(each.digest)],
+    )
+
+
+def _listed(unique_ids: dict[int, bytes]) -> list[Listed]:
+    times: Counter[bytes] = Counter()
+    digests: defaultdict[bytes, list[str]] = defaultdict(list)
+    order: list[tuple[int, bytes, str]] = []
+    for number, unique_id in sorted(unique_ids.items()):
+        digest = _digest(unique_id, times[unique_id])
+        times[unique_id] += 1
+        digests[unique_id].append(digest)
+        order.append((number, unique_id, digest))
+    return [Listed(number, digest, tuple(digests[unique_id])) for number, unique_id, digest in order]
+
+
+def _digest(unique_id: bytes, copy: int) -> str:
+    return hashlib.blake2b(unique_id + (b" %d" % copy if copy else b""), digest_size=_DIGEST_OCTETS).hexdigest()
+
+
+def _note_missing(source: Source, listed: set[str], now: datetime) -> None:
+    rows = SeenMessage.objects.filter(source_id=source.pk)
+    known = rows.values_list("digest", "missing_since").iterator(chunk_size=5000)
+    gone, back = [], []
+    for digest, missing_since in known:
+        if digest not in listed and missing_since is None:
+            gone.append(digest)
+        elif digest in listed and missing_since is not None:
+            back.append(digest)
+    for digests, moment in ((gone, now), (back, None)):
+        for batch in _batches(digests):
+            rows.filter(digest__in=batch).update(missing_since=moment)
+    with transaction.atomic():
+        rows.filter(missing_since__lt=now - FORGET_AFTER).delete()
+
+
+def _batches(digests: Sequence[str]) -> list[Sequence[str]]:
+    return [digests[start : start + _BATCH] for start in range(0, len(digests), _BATCH)]

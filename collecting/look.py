@@ -1,0 +1,215 @@
+"""One look at one account: log in, list, store what is new, delete what is stored and may go, quit.
+
+A message and its unique-id are stored by one transaction, so a worker that is killed neither loses nor doubles. DELE
+is said of what has been stored and of nothing else, and takes effect with the QUIT; where that does not come, the
+next look finds the messages stored and deletes them without fetching them again.
+"""
+
+import secrets
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts import activity
+from accounts.lookup import COLUMNS, FoundMailbox, find_credentials
+from accounts.models import Mailbox
+from collecting.claims import ClaimLostError, holds
+from collecting.hosts import connect
+from collecting.listing import Listed, Sorted, sort
+from collecting.models import SeenMessage, Source
+from collecting.passwords import decrypt
+from collecting.trace import envelope_of, goes_round
+from mailstore.delivery import Body, Outcome, deliver
+from mailstore.models import Maildrop
+from mailstore.pop3_client import Pop3Client, Pop3Error, RefusedError, TooLargeError
+from mailstore.quota import RoomRequest, have_room
+from mailstore.rows import lock_maildrops
+
+#: Seconds that a message may take, however slowly it comes.
+MESSAGE_SECONDS = 600.0
+#: Messages fetched with one look; where there are more, the next one follows at once.
+MESSAGES = 1000
+#: Messages that the server may refuse to give before the look ends.
+REFUSED = 10
+_FULL = "the mailbox is full; what is new stays where it is"
+
+
+class LoginError(Pop3Error):
+    """The server does not take the login, and says not that this will pass."""
+
+
+class OverQuotaError(Pop3Error):
+    """There is no room for what waits at the source."""
+
+
+class SelfError(Pop3Error):
+    """The account is the mailbox itself."""
+
+
+@dataclass(slots=True)
+class Look:
+    """What one look came to: messages and octets stored, messages left there for good, what is still there to fetch."""
+
+    stored: int = 0
+    octets: int = 0
+    left: int = 0
+    #: Messages that are larger than MAIL_MAX_OCTETS.
+    too_large: int = 0
+    more: bool = False
+    refused: list[RefusedError] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a look is watched and ended: `opened` is given the client, `is_ending` asked before each message."""
+
+    opened: Callable[[Pop3Client], None] = lambda client: None
+    is_ending: Callable[[], bool] = lambda: False
+    clock: Callable[[], datetime] = timezone.now
+
+
+def look(source: Source, found: Look, ways: Ways) -> None:
+    """Collect what is new at a claimed account; `found` is kept up to date while that goes on.
+
+    Raises Pop3Error, collecting.passwords.LostKeyError, ClaimLostError, django.db.DatabaseError.
+    """
+    password = decrypt(source)
+    mailbox = _mailbox(source)
+    client = connect(source, ways.opened)
+    with client:
+        _log_in(client, source, password)
+        try:
+            unique_ids = client.unique_ids()
+        except RefusedError as error:
+            raise Pop3Error(
+                "the server has no unique-ids (UIDL), so nobody can tell new messages from old ones"
+            ) from error
+        sorted_out = sort(unique_ids, source, ways.clock())
+        try:
+            _fetch(client, source, mailbox, sorted_out, found, ways)
+        except OverQuotaError:
+            _take_leave(client, sorted_out, source, found)  # what is stored is deleted there all the same
+            raise
+        _take_leave(client, sorted_out, source, found)
+
+
+def leads_to_itself(source: Source) -> bool:
+    """Whether the login of an account, at a server of ours, would open the mailbox that collects."""
+    (found,) = find_credentials([source.login])
+    return found is not None and found.mailbox_id == source.mailbox_id
+
+
+def _mailbox(source: Source) -> FoundMailbox:
+    row = Mailbox.objects.filter(pk=source.mailbox_id).values_list(*COLUMNS).first()
+    if row is None:
+        raise ClaimLostError(source.pk)
+    return FoundMailbox(*row)
+
+
+def _log_in(client: Pop3Client, source: Source, password: str) -> None:
+    """Raises SelfError where what opens is our own mailbox, at whichever host: a login locks its maildrop."""
+    suspect = leads_to_itself(source)
+    before = _lock_serial(source) if suspect else None
+    try:
+        client.login(source.login, password)
+    except RefusedError as error:
+        if error.is_temporary:
+            raise
+        raise LoginError(str(error)) from error
+    if suspect and _lock_serial(source) != before:
+        raise SelfError("this account is the mailbox itself")
+
+
+def _lock_serial(source: Source) -> int | None:
+    serials = Maildrop.objects.filter(mailbox_id=source.mailbox_id).values_list("lock_serial", flat=True)
+    return serials.first()
+
+
+def _fetch(
+    client: Pop3Client, source: Source, mailbox: FoundMailbox, sorted_out: Sorted, found: Look, ways: Ways
+) -> None:
+    sizes = client.sizes() if sorted_out.new else {}
+    for fetched, each in enumerate(sorted_out.new):
+        if fetched >= MESSAGES or ways.is_ending():
+            found.more = True
+            return
+        octets = sizes.get(each.number, 0)
+        if octets > settings.MAIL_MAX_OCTETS:
+            found.too_large += 1
+            continue
+        if not have_room([RoomRequest(mailbox, octets)])[0]:
+            raise OverQuotaError(_FULL)
+        try:
+            if _take_over(client, source, mailbox, each, found, ways):
+                sorted_out.stored.append(each)
+        except RefusedError as error:  # others may be had
+            found.refused.append(error)
+            if len(found.refused) >= REFUSED:
+                return
+
+
+def _take_over(
+    client: Pop3Client, source: Source, mailbox: FoundMailbox, each: Listed, found: Look, ways: Ways
+) -> bool:
+    """Fetch a message and store it; False where it is left there for good."""
+    with Body() as body:
+        try:
+            for chunk in client.retrieve(each.number, most=settings.MAIL_MAX_OCTETS, seconds=MESSAGE_SECONDS):
+                body.write(chunk)
+        except TooLargeError:
+            _leave(source, each)  # or the next look would end here too
+            raise
+        body.finish()
+        if goes_round(body, mailbox.address):
+            _leave(source, each)
+            found.left += 1
+            return False
+        _store(source, mailbox, each, body, ways.clock())
+        found.stored += 1
+        found.octets += body.octets
+    return True
+
+
+def _store(source: Source, mailbox: FoundMailbox, each: Listed, body: Body, now: datetime) -> None:
+    """The message and that it was seen, by one transaction; the rows are locked in the order of all deliveries."""
+    with transaction.atomic():
+        locked = lock_maildrops([mailbox.id])
+        holds(source)
+        envelope = envelope_of(source, secrets.token_hex(8), now)
+        (outcome,) = deliver(body=body, envelope=envelope, recipients=[mailbox], all_or_none=True, maildrops=locked)
+        if outcome is Outcome.OVER_QUOTA:
+            raise OverQuotaError(_FULL)
+        if outcome is not Outcome.STORED:
+            raise ClaimLostError(source.pk)
+        SeenMessage.objects.create(source_id=source.pk, digest=each.digest, stored=True)
+    activity.count("deliveries", 1)
+
+
+def _leave(source: Source, each: Listed) -> None:
+    """The message stays at the source, and is not looked at again."""
+    with transaction.atomic():
+        holds(source)
+        SeenMessage.objects.create(source_id=source.pk, digest=each.digest, stored=False)
+
+
+def _take_leave(client: Pop3Client, sorted_out: Sorted, source: Source, found: Look) -> None:
+    """Delete what is stored where it may go, and quit; then say what the server has refused."""
+    stored = {each.digest for each in sorted_out.stored}
+    # Of copies with one unique-id none goes before all are here.
+    wanted = [] if source.keep else [each for each in sorted_out.stored if stored.issuperset(each.copies)]
+    deleted = 0
+    for each in wanted:
+        try:
+            client.delete(each.number)
+            deleted += 1
+        except RefusedError as error:
+            found.refused.append(error)
+    with nullcontext() if deleted else suppress(Pop3Error):
+        client.quit()
+    if found.refused:
+        raise found.refused[0]

@@ -1,0 +1,62 @@
+"""`collect ADDRESS`: look at the accounts of a mailbox now, and say what came of it; or change over to a new key."""
+
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+
+from accounts.lookup import find_mailboxes
+from collecting.claims import claim_one
+from collecting.collector import Errand, run
+from collecting.models import Source
+from collecting.outcomes import record
+from collecting.passwords import reencrypt
+from mailplatform.management.base import MailCommand
+
+
+class Command(MailCommand):
+    help = (
+        "Collect the mail of a mailbox from its other accounts now, whether they are due or not. "
+        "Workers of smtpserve do so by themselves."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("address", metavar="ADDRESS", nargs="?")
+        parser.add_argument(
+            "--reencrypt", action="store_true", help="encrypt all passwords anew, with the first of COLLECT_KEYS"
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["reencrypt"]:
+            return self._reencrypt()
+        if not options["address"]:
+            raise CommandError("name a mailbox, or --reencrypt")
+        (mailbox,) = find_mailboxes([options["address"]])
+        if mailbox is None:
+            raise CommandError(f"no such mailbox: {options['address']}")
+        sources = list(Source.objects.filter(mailbox_id=mailbox.id, is_active=True).order_by("pk"))
+        if not sources:
+            raise CommandError(f"{mailbox.address} collects from nowhere; accounts are added in the admin")
+        failed = [source for source in sources if not self._collect(source)]
+        if failed:
+            raise CommandError(f"{len(failed)} of {len(sources)} failed")
+        return None
+
+    def _collect(self, source: Source) -> bool:
+        errand = Errand()
+        claimed = claim_one(source.pk, errand.worker, timezone.now())
+        if claimed is None:
+            self.stderr.write(f"{source}: is being collected already")
+            return False
+        found, error = run(claimed, errand)
+        record(claimed, found, error, timezone.now())
+        self.stdout.write(f"{source}: {found.stored} collected")
+        if error is not None:
+            self.stderr.write(f"{source}: {error}")
+        return error is None
+
+    def _reencrypt(self) -> None:
+        done, lost = reencrypt()
+        self.stdout.write(f"{done} encrypted with the first key")
+        if lost:
+            raise CommandError(f"{lost} cannot be read with any of COLLECT_KEYS: give these passwords again")
