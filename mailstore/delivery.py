@@ -181,10 +181,11 @@ def deliver(
     With `all_or_none` it is stored for all of them or for none (SMTP has one reply for all); else each for itself
     (LMTP, RFC 2033, 4.2). The mailboxes whose ids are `optional` keep it from nobody. `maildrops`
     are the rows of all of them, where the caller's transaction has locked them already; their counters change with it.
-    Raises django.db.DatabaseError; then nothing is stored, and a transaction around it goes on from a savepoint alone.
+    Raises django.db.DatabaseError; then nothing is stored, and a transaction around it goes on from a savepoint of its
+    own alone.
     """
     fields, now = body.envelope_fields(), timezone.now()
-    with transaction.atomic(savepoint=maildrops is None):
+    with transaction.atomic(savepoint=False):
         if maildrops is None:
             maildrops = lock_maildrops([recipient.id for recipient in recipients])
         outcomes = _outcomes(body, envelope, recipients, maildrops)

@@ -5,11 +5,14 @@ other in a circle. This lock lasts as long as a transaction; that of an open ses
 waits for it.
 """
 
+import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.expressions import Col
 
 from accounts.models import Mailbox
 from mailstore.models import Maildrop, Message
@@ -65,8 +68,41 @@ def first_uidvalidity(mailbox_id: int, now: int) -> int:
 
 
 def _locked(mailbox_ids: set[int]) -> dict[int, Maildrop]:
-    rows = Maildrop.objects.select_for_update().filter(mailbox_id__in=mailbox_ids).order_by("mailbox_id")
-    return {row.mailbox_id: row for row in rows}
+    if not mailbox_ids:
+        return {}
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("a row is locked until the end of a transaction")
+    # SQL of our own, since every delivery waits for it: the ORM takes ten times the processor time to say the same.
+    sql = _LOCKED.format(columns=_COLUMNS, places=", ".join(["%s"] * len(mailbox_ids)))
+    if connection.features.has_select_for_update:
+        sql += connection.ops.for_update_sql()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, sorted(mailbox_ids))
+        return {row[0]: _from_row(row) for row in cursor.fetchall()}
+
+
+_FIELDS = Maildrop._meta.concrete_fields
+_NAMES = [field.attname for field in _FIELDS]
+_COLUMNS = ", ".join(_NAMES)
+_LOCKED = "SELECT {columns} FROM mailstore_maildrop WHERE mailbox_id IN ({places}) ORDER BY mailbox_id "
+
+
+def _from_row(row: Sequence[Any]) -> Maildrop:
+    values = list(row)
+    for number, column, convert in _converters(connection.vendor):
+        values[number] = convert(values[number], column, connection)
+    return Maildrop.from_db(connection.alias, _NAMES, values)
+
+
+@functools.cache
+def _converters(vendor: str) -> list[tuple[int, Col, Callable[..., Any]]]:
+    """What makes values of a maildrop's fields out of those of this kind of database, by the place of the column."""
+    columns = [field.get_col(Maildrop._meta.db_table) for field in _FIELDS]
+    return [
+        (number, column, convert)
+        for number, column in enumerate(columns)
+        for convert in connection.ops.get_db_converters(column) + column.get_db_converters(connection)
+    ]
 
 
 def live_messages(mailbox_id: int) -> QuerySet[Message]:
@@ -104,7 +140,10 @@ def save_changed(*maildrops: Maildrop) -> None:
         counters = maildrop.next_uid, maildrop.message_count, maildrop.octets, maildrop.version
         rows.append((*counters, maildrop.mailbox_id))
     with connection.cursor() as cursor:
-        cursor.executemany(_CHANGED, rows)
+        if len(rows) == 1:  # at a fifth of what executemany costs
+            cursor.execute(_CHANGED, rows[0])
+        else:
+            cursor.executemany(_CHANGED, rows)
 
 
 @transaction.atomic

@@ -1,8 +1,11 @@
 """The maildrop's row is there when it is needed, and its counters can be put right."""
 
+from uuid import uuid4
+
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_django import DjangoAssertNumQueries
@@ -36,6 +39,22 @@ def test_a_mailbox_that_does_not_exist_has_no_row(mailbox: FoundMailbox) -> None
     assert list(lock_maildrops([other.id, 999_999, mailbox.id])) == sorted([mailbox.id, other.id])
     with pytest.raises(MailboxGoneError):
         lock_maildrop(999_999)
+
+
+def test_a_locked_row_has_the_values_that_the_orm_reads(mailbox: FoundMailbox) -> None:
+    lock_maildrop(mailbox.id)
+    now = timezone.now()
+    Maildrop.objects.filter(mailbox_id=mailbox.id).update(
+        lock_worker=uuid4(), lock_serial=7, locked_at=now, opened_at=now, has_surrogates=True
+    )
+    values = (Maildrop.objects.filter(mailbox_id=mailbox.id).values().get(), lock_maildrop(mailbox.id).__dict__)
+    assert values[0] == {name: values[1][name] for name in values[0]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_row_is_locked_outside_of_a_transaction(mailbox: FoundMailbox) -> None:
+    with pytest.raises(transaction.TransactionManagementError):
+        lock_maildrop(mailbox.id)
 
 
 def test_counters_that_went_wrong_are_put_right(mailbox: FoundMailbox) -> None:
