@@ -26,7 +26,7 @@ from collecting.passwords import decrypt
 from collecting.trace import envelope_of, goes_round
 from mailstore.delivery import Body, Outcome, deliver
 from mailstore.models import Maildrop
-from mailstore.pop3_client import Pop3Client, Pop3Error, RefusedError, TooLargeError
+from mailstore.pop3_client import BadMessageError, Pop3Client, Pop3Error, RefusedError
 from mailstore.quota import RoomRequest, have_room
 from mailstore.rows import lock_maildrops
 
@@ -161,7 +161,7 @@ def _take_over(
         try:
             for chunk in client.retrieve(each.number, most=settings.MAIL_MAX_OCTETS, seconds=MESSAGE_SECONDS):
                 body.write(chunk)
-        except TooLargeError:
+        except BadMessageError:
             _leave(source, each)  # or the next look would end here too
             raise
         body.finish()

@@ -44,8 +44,8 @@ class RefusedError(Pop3Error):
         return self.text.upper().startswith(("[IN-USE]", "[LOGIN-DELAY]", "[SYS/TEMP]"))
 
 
-class TooLargeError(Pop3Error):
-    """A message goes on beyond what it may have."""
+class BadMessageError(Pop3Error):
+    """A message that goes on beyond what it may have, or beyond its own end."""
 
 
 class Pop3Client:
@@ -119,7 +119,7 @@ class Pop3Client:
     def retrieve(self, number: int, *, most: int, seconds: float) -> Iterator[bytes]:
         """The octets of a message in chunks, dots unstuffed (RETR, RFC 1939, 5); to be read to their end.
 
-        It may have `most` octets and take `seconds`. Raises RefusedError, TooLargeError.
+        It may have `most` octets and take `seconds`. Raises RefusedError, BadMessageError.
         """
         self.command(f"RETR {number}", doing=f"message {number}")
         self._allow(seconds)
@@ -127,7 +127,7 @@ class Pop3Client:
         for chunk in self._unstuffed():
             octets += len(chunk)
             if octets > most:
-                raise TooLargeError(f"message {number} has more than {most} octets, whatever the server said of it")
+                raise BadMessageError(f"message {number} has more than {most} octets, whatever the server said of it")
             yield chunk
 
     def delete(self, number: int) -> None:
@@ -222,7 +222,9 @@ class Pop3Client:
                 yield held[:sure].replace(b"\r\n.", b"\r\n")[before:]
                 held, before = held[sure:], 0
             held += self._receive()
-        self._buffer += held[end + len(_TERMINATOR) :]
+        if held[end + len(_TERMINATOR) :]:
+            # A dot of its own that was not doubled: what follows is text, and would be taken for replies.
+            raise BadMessageError("the server sends more behind the end of a message")
         yield held[: end + 2].replace(b"\r\n.", b"\r\n")[before:]
 
 

@@ -151,6 +151,15 @@ class TestLimits:
             assert collect(source)[0].stored == 1  # the one behind it
             assert [uid for uid, _ in other.messages] == [b"u1"]
 
+    def test_a_message_that_ends_in_its_middle_stays_there(self, mailbox: FoundMailbox) -> None:
+        broken = b"+OK\r\nSubject: x\r\n.\r\n-ERR the rest\r\n.\r\n"
+        with server(ONE, TWO, RETR=lambda n: broken if n == "1" else None).serving() as other:
+            source = make_source(mailbox, other, keep=False)
+            assert "behind the end" in str(collect(source)[1])
+            assert collect(source)[0].stored == 1
+        assert collected(mailbox) == [TWO]
+        assert [uid for uid, _ in other.messages] == [b"u1"]
+
     def test_so_many_with_one_look(self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(looking, "MESSAGES", 2)
         now = timezone.now()

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -34,7 +36,7 @@ DOMAINS = {"jules": "jules.maison.mrs", "alfred": "alfred.maison.mrs"}
 ARRIVAL = 60.0
 
 
-@dataclass
+@dataclass(eq=False)
 class Host:
     """One host with its platform and its servers."""
 
@@ -199,6 +201,8 @@ def make_host(name: str, made: Network, authority: trustme.CA, directory: Path, 
         "RELAY_NAME_SERVERS": made.name_server,
         "RELAY_PORT": str(made.ports["smtp"]),
         "RELAY_IPV6": str(int(made.has_ipv6)),
+        "COLLECT_NETWORKS": "0.0.0.0/0,::/0",
+        "SSL_CERT_FILE": str(directory / "authority.pem"),
     }
     make = (
         "from django.core.management import call_command; call_command('migrate', verbosity=0);"
@@ -315,3 +319,33 @@ def test_mail_waits_while_a_host_is_down_and_arrives_when_it_is_back(hosts: tupl
     wait_until(
         lambda: ALFRED not in one.platform.manage("shell", "-c", ask), seconds=ARRIVAL, what="the queue is empty"
     )
+
+
+def test_charles_collects_from_each_host_into_the_other_and_has_all_of_it_once(
+    hosts: tuple[Host, Host, Laptop],
+) -> None:
+    one, two, laptop = hosts
+    sent = {one: letter(JULES, "to-collect-1"), two: letter(ALFRED, "to-collect-2")}
+    here = {one: CHARLES_1, two: CHARLES_2}
+    for host, message in sent.items():
+        laptop.send(host, JULES if host is one else ALFRED, [here[host]], message)
+        laptop.wait_for(host, here[host], message)
+    for host, other in ((one, two), (two, one)):
+        url = f"pop3s://{here[other]}@{DOMAINS[other.name]}:{host.network.ports['pop3s']}"
+        arguments = ("collect", here[host], "--from", url, "--password-stdin")
+        host.platform.manage(*arguments, stdin=f"{PASSWORD}\n".encode())
+    numbers = []
+    for host in (one, two) * 2:
+        wait_until(partial(has_collected, host, here[host]), seconds=ARRIVAL, what="all is collected")
+        numbers.append(len(laptop.read(host, here[host])))
+    assert numbers[:2] == numbers[2:]  # nothing goes round
+    for host, message in product(sent, sent.values()):
+        laptop.wait_for(host, here[host], message)
+
+
+def has_collected(host: Host, login: str) -> bool:
+    """Look now; False where a worker does so, or somebody reads there, at this moment."""
+    with contextlib.suppress(AssertionError):
+        host.platform.manage("collect", login)
+        return True
+    return False

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailstore import pop3_client
-from mailstore.pop3_client import Pop3Client, Pop3Error, RefusedError, TooLargeError
+from mailstore.pop3_client import BadMessageError, Pop3Client, Pop3Error, RefusedError
 from tests.mailstore.pop3_server import DROP, SILENCE, ScriptedPop3
 
 MESSAGES = [(b"a", b"Subject: one\r\n\r\n.dot\r\n..\r\n"), (b"b", b""), (b"c", b"x" * 100_000 + b"\r\n.\r\r\n")]
@@ -33,6 +33,7 @@ class Given:
 
     def __init__(self, octets: bytes, size: int) -> None:
         self._chunks = [octets[start : start + size] for start in range(0, len(octets), size)]
+        self._chunks += [b"+OK next\r\n"]
 
     def settimeout(self, seconds: float) -> None:
         pass
@@ -64,7 +65,7 @@ class TestGoodServers:
     ) -> None:
         message = b"".join(parts) + b"\r\n"
         sent = (b"\r\n" + message).replace(b"\r\n.", b"\r\n..")[2:]
-        client = Pop3Client(Given(b"+OK\r\n" + sent + b".\r\n+OK next\r\n", size))  # type: ignore[arg-type]
+        client = Pop3Client(Given(b"+OK\r\n" + sent + b".\r\n", size))  # type: ignore[arg-type]
         assert retrieve(client, 1) == message
         client.command("NOOP", doing="to go on")
 
@@ -155,8 +156,16 @@ class TestHostileServers:
         endless = b"+OK 10 octets\r\n" + b"x" * 300_000
         with session(ScriptedPop3(list(MESSAGES), {"RETR": endless})) as client:
             client.greet()
-            with pytest.raises(TooLargeError, match="more than 200000"):
+            with pytest.raises(BadMessageError, match="more than 200000"):
                 retrieve(client, 1, most=200_000)
+
+    def test_a_dot_that_is_not_doubled_is_no_way_to_speak_for_the_server(self) -> None:
+        """As Dovecot sends a message whose first line is a dot: the rest is a stranger's text."""
+        unstuffed = b"+OK\r\n.\r\n+OK 5 octets\r\nSubject: forged\r\n\r\n.\r\n"
+        with session(ScriptedPop3(list(MESSAGES), {"RETR": unstuffed})) as client:
+            client.greet()
+            with pytest.raises(BadMessageError, match="behind the end"):
+                retrieve(client, 1)
 
     def test_octets_that_drip_come_to_an_end(self) -> None:
         stop = threading.Event()

@@ -1,27 +1,42 @@
-"""`collect ADDRESS`: look at the accounts of a mailbox now, and say what came of it; or change over to a new key."""
+"""`collect ADDRESS [--from URL]`: add an account, or look at all of a mailbox now; or change over to a new key."""
 
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 
-from accounts.lookup import find_mailboxes
+from accounts.lookup import FoundMailbox, find_mailboxes
 from collecting.claims import claim_one
 from collecting.collector import Errand, run
 from collecting.models import Source
 from collecting.outcomes import record
 from collecting.passwords import reencrypt
+from collecting.services import save_source
 from mailplatform.management.base import MailCommand
+from mailplatform.management.passwords import add_password_option, read_password
+from mailstore.pop3_url import parse_pop3_url
 
 
 class Command(MailCommand):
     help = (
         "Collect the mail of a mailbox from its other accounts now, whether they are due or not. "
-        "Workers of smtpserve do so by themselves."
+        "Workers of smtpserve do so by themselves. With --from it is given an account to collect from."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("address", metavar="ADDRESS", nargs="?")
+        parser.add_argument(
+            "--from",
+            dest="url",
+            metavar="URL",
+            help="collect from here from now on: pop3s://LOGIN@HOST[:PORT], or pop3:// for STLS",
+        )
+        add_password_option(parser)
+        parser.add_argument("--delete", action="store_true", help="with --from: delete there what is stored here")
+        parser.add_argument(
+            "--every", type=int, default=15, metavar="MINUTES", help="with --from: between two looks (%(default)s)"
+        )
         parser.add_argument(
             "--reencrypt", action="store_true", help="encrypt all passwords anew, with the first of COLLECT_KEYS"
         )
@@ -34,6 +49,8 @@ class Command(MailCommand):
         (mailbox,) = find_mailboxes([options["address"]])
         if mailbox is None:
             raise CommandError(f"no such mailbox: {options['address']}")
+        if options["url"]:
+            return self._add(mailbox, options)
         sources = list(Source.objects.filter(mailbox_id=mailbox.id, is_active=True).order_by("pk"))
         if not sources:
             raise CommandError(f"{mailbox.address} collects from nowhere; accounts are added in the admin")
@@ -41,6 +58,26 @@ class Command(MailCommand):
         if failed:
             raise CommandError(f"{len(failed)} of {len(sources)} failed")
         return None
+
+    def _add(self, mailbox: FoundMailbox, options: dict[str, Any]) -> None:
+        try:
+            url = parse_pop3_url(options["url"])
+        except ValueError as error:
+            raise CommandError(f"--from: {error}") from error
+        source = Source(
+            mailbox_id=mailbox.id,
+            host=url.host,
+            port=url.port,
+            tls=Source.Tls.IMPLICIT if url.tls else Source.Tls.STLS,
+            login=url.login,
+            keep=not options["delete"],
+            interval_minutes=options["every"],
+        )
+        try:
+            save_source(source=source, password=read_password(options, f"Password of {url}: "))
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from error
+        self.stdout.write(f"{mailbox.address} collects from {source}")
 
     def _collect(self, source: Source) -> bool:
         errand = Errand()
