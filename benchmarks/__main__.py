@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import lmtp, pop3, report
+from benchmarks import idle, large, lmtp, pop3, report
 
 
 def main() -> None:
@@ -43,6 +43,8 @@ def full(options: argparse.Namespace) -> Iterator[report.Section]:
     rounds = options.rounds or 5
     yield from kept("POP3", lambda: beside_dovecot(options, rounds=rounds, full=True))
     yield from kept("LMTP", lambda: [lmtp.section(rounds=min(rounds, 3), seconds=1)])
+    yield from kept("sessions that wait", lambda: [idle.section()])
+    yield from kept("one large message", lambda: [large.section()])
 
 
 def beside_dovecot(options: argparse.Namespace, *, rounds: int, full: bool = False) -> Iterator[report.Section]:

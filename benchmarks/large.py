@@ -1,240 +1,167 @@
-"""`python -m benchmarks.large`: a maildrop of 100,000 messages, and the memory of sessions and of large messages.
+"""`python -m benchmarks.large`: RETR of one message of 100 MiB, beside copying the same octets over loopback.
 
-One worker of Mailplatform on SQLite, alone on a core; a client on another. Every figure is of what a client sees by
-the clock, or of the worker's resident memory.
+The copy is what a program does that has the whole reply in memory and nothing else to do: one sendall. Both servers are
+on one core, the client, the same for both, on another; turns alternate. Then twenty clients fetch it at once, and what
+all processes of the server use beyond what they used before is its memory for that.
 """
 
 import argparse
-import os
+import contextlib
+import signal
 import socket
 import statistics
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
-from benchmarks.messages import DOMAIN, PASSWORD
-from benchmarks.servers import mailplatform
+from benchmarks import cores, memory, report
+from benchmarks.client import Client
+from benchmarks.processor import seconds_used
+from benchmarks.servers import ROOT, Server, free_port, mailplatform, mailplatform_on_postgresql, running
 
-MESSAGES = 100_000
-DELETED = 1000
-SESSIONS = 1000
-READERS, LARGE_OCTETS = 20, 100 * 1024 * 1024
-_TURNS = 7
-
-
-class Client:
-    """A session, as plain as can be."""
-
-    def __init__(self, port: int, name: str) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port))
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._file = self._socket.makefile("rb", buffering=256 * 1024)
-        self._file.readline()
-        self.do(f"USER {name}@{DOMAIN}")
-        self.do(f"PASS {PASSWORD}")
-
-    def do(self, command: str) -> bytes:
-        self._socket.sendall(command.encode() + b"\r\n")
-        reply = self._file.readline()
-        if not reply.startswith(b"+OK"):
-            raise RuntimeError(f"{command}: {reply!r}")
-        return reply
-
-    def lines(self, command: str) -> int:
-        """How many lines follow; read in large parts, so that the client costs little."""
-        self._socket.sendall(command.encode() + b"\r\n")
-        end, lines = b"", -2  # the status line and the terminator are none
-        while not end.endswith(b"\r\n.\r\n"):
-            octets = self._socket.recv(1024 * 1024)
-            if not octets:
-                raise RuntimeError(f"{command}: the server has closed")
-            lines += octets.count(b"\n")
-            end = (end + octets)[-5:]
-        return lines
-
-    def octets(self, command: str) -> int:
-        """How many octets follow, the terminator left out."""
-        self.do(command)
-        return sum(len(line) for line in iter(self._file.readline, b".\r\n"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.do("QUIT")
-        self._file.read()
-        self._socket.close()
+OCTETS = 100 * 1024 * 1024
+CLIENTS = 20
+TURNS = 5
+COPY = "Copied from memory"
+#: The share of the copy's speed that is wanted.
+WANTED = 0.5
+#: Octets that the clients together may add.
+MOST_OCTETS = 100_000_000
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
-    parser.add_argument("--fill", action="store_true", help="only fill the database of the environment (used inside)")
-    if parser.parse_args().fill:
-        fill_database()
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[0]})
-    filled_by = ("benchmarks.large", "--fill")
-    with tempfile.TemporaryDirectory(prefix="mailplatform-bench-") as folder:
-        print(
-            f"filling a maildrop with {MESSAGES:,} messages, and another with one of {LARGE_OCTETS:,} octets",
-            flush=True,
-        )
-        with mailplatform(Path(folder), "", filled_by=filled_by) as server:
-            os.sched_setaffinity(0, {cores[-1]})
-            worker = worker_of(server.processes[0])
-            print("\n| | |\n|---|---:|")
-            port = server.port
-            for what, figure in chain(many_sessions(port, worker), large_maildrop(port), large_messages(port, worker)):
-                print(f"| {what} | {figure} |", flush=True)
+# --- The copy -------------------------------------------------------------------------------------------------------
 
 
-def large_maildrop(port: int) -> Iterator[tuple[str, str]]:
-    def stat() -> None:
-        with Client(port, "big") as client:
-            client.do("STAT")
-
-    stat()  # from here on the password is known
-    yield f"Connect, log in, `STAT`, `QUIT` with {MESSAGES:,} messages", timed(stat)
-    with Client(port, "big") as client:
-        begun = time.perf_counter()
-        client.lines("LIST")
-        yield "`LIST`, read from the database", f"{(time.perf_counter() - begun) * 1000:,.0f} ms"
-        yield "`LIST`, remembered", timed(lambda: client.lines("LIST"))
-        yield "`UIDL`, remembered", timed(lambda: client.lines("UIDL"))
-        for number in range(1, DELETED + 1):
-            client.do(f"DELE {number}")
-        begun = time.perf_counter()
-    yield f"`QUIT` after {DELETED:,} `DELE`", f"{(time.perf_counter() - begun) * 1000:,.0f} ms"
+def copy_to(connection: socket.socket, reply: bytes) -> None:
+    """Answers with +OK, and RETR with the reply."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with connection, connection.makefile("rb") as lines:
+        connection.sendall(b"+OK\r\n")
+        for line in lines:
+            connection.sendall(reply if line.startswith(b"RETR") else b"+OK\r\n")
+            if line.startswith(b"QUIT"):
+                break
 
 
-def many_sessions(port: int, worker: int) -> Iterator[tuple[str, str]]:
-    with Client(port, "idle0") as client:
-        client.do("STAT")
-    before = resident(worker)
-    yield "Memory of the worker, with nobody logged in", f"{before / 2**20:,.0f} MiB"
-    clients = [Client(port, f"idle{number}") for number in range(SESSIONS)]
-    for client in clients:
-        client.do("STAT")
-    each = (resident(worker) - before) / SESSIONS
-    yield f"Memory for each of {SESSIONS:,} sessions that are logged in and wait", f"{each / 1024:,.1f} KiB"
-    for client in clients:
-        client.__exit__()
+def serve_copies(port: int, octets: int) -> None:
+    reply = b"+OK\r\n" + (b"x" * 76 + b"\r\n") * (octets // 78) + b".\r\n"
+    with socket.create_server(("127.0.0.1", port)) as listener:
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=copy_to, args=(connection, reply), daemon=True).start()
 
 
-def large_messages(port: int, worker: int) -> Iterator[tuple[str, str]]:
-    before, begun = resident(worker), time.perf_counter()
-    sizes: list[int] = []
+@contextlib.contextmanager
+def copier(folder: Path, octets: int) -> Iterator[Server]:
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.large", "--serve", str(port), "--octets", str(octets)]
+    with running(command, port=port, log=folder / "log", cwd=ROOT) as process:
+        yield Server(port, [process])
 
-    def fetch(number: int) -> None:
-        with Client(port, f"large{number}") as client:
-            sizes.append(client.octets("RETR 1"))
 
-    with highest(worker) as seen:
-        threads = [threading.Thread(target=fetch, args=(number,)) for number in range(READERS)]
+# --- What is measured -----------------------------------------------------------------------------------------------
+
+
+def fetch(server: Server) -> tuple[float, float]:
+    """Octets a second of one RETR: of the clock, and of the server's processor time."""
+    with Client(server.port, "large") as client:
+        used, begun = seconds_used(server.processes), time.perf_counter()
+        octets = client.octets("RETR 1")
+        passed = time.perf_counter() - begun
+        return octets / passed, octets / max(seconds_used(server.processes) - used, 0.01)
+
+
+def fetch_at_once(server: Server, clients: int) -> tuple[int, float]:
+    """Octets of memory that so many clients add, each with a mailbox of its own, and what they get a second."""
+    received: list[int] = []
+
+    def one(number: int) -> None:
+        with Client(server.port, f"large{number}") as client:
+            received.append(client.octets("RETR 1"))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(clients)]
+    before, begun = memory.used(server.processes), time.perf_counter()
+    with memory.highest(server.processes) as seen:
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    if len(sizes) != READERS or min(sizes) < LARGE_OCTETS:
-        raise RuntimeError(f"not every client got the message: {sizes}")
-    passed = time.perf_counter() - begun
-    yield (
-        f"Memory that {READERS} clients add which fetch {LARGE_OCTETS // 2**20} MiB at once, all together",
-        f"{(max(seen) - before) / 2**20:,.0f} MiB",
+    if len(received) != clients or len(set(received)) != 1:
+        raise RuntimeError(f"not every client got the message: {received}")
+    return max(seen) - before, sum(received) / (time.perf_counter() - begun)
+
+
+def section(*, octets: int = OCTETS, clients: int = CLIENTS, turns: int = TURNS) -> report.Section:
+    fills = [("large", "large", str(octets), str(clients))]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailplatform-bench-")))
+        for name in ("copy", "sqlite", "postgresql"):
+            (folder / name).mkdir()
+        with cores.pinned(cores.ALL[:1]):
+            servers = {
+                COPY: stack.enter_context(copier(folder / "copy", octets)),
+                "Mailplatform, SQLite": stack.enter_context(mailplatform(folder / "sqlite", fills=fills)),
+                "Mailplatform, PostgreSQL": stack.enter_context(
+                    mailplatform_on_postgresql(folder / "postgresql", fills=fills)
+                ),
+            }
+        stack.enter_context(cores.pinned(cores.for_load()))
+        found: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
+        for turn in range(turns + 1):
+            for name, server in servers.items():
+                speeds = fetch(server)
+                if turn:  # the first fills the caches
+                    found[name].append(speeds)
+        together = {name: fetch_at_once(servers[name], clients) for name in servers if name != COPY}
+    return report.Section("One large message", *_told(found, together, octets, clients))
+
+
+def _told(
+    found: dict[str, list[tuple[float, float]]], together: dict[str, tuple[int, float]], octets: int, clients: int
+) -> tuple[str, list[report.Goal]]:
+    rows, goals = [], []
+    for name, speeds in found.items():
+        ratios = [
+            statistics.median(mine[kind] / copy[kind] for mine, copy in zip(speeds, found[COPY], strict=True))
+            for kind in (0, 1)
+        ]
+        clock, processor = (statistics.median(each[kind] for each in speeds) / 2**20 for kind in (0, 1))
+        row = [name, f"{clock:,.0f} ({ratios[0]:.2f})", f"{processor:,.0f} ({ratios[1]:.2f})"]
+        if name in together:
+            added, speed = together[name]
+            row += [f"{speed / 2**20:,.0f}", f"{added / 2**20:,.0f} MiB"]
+            of = f"RETR of {octets // 2**20} MiB, {name.partition(', ')[2]}"
+            wanted = f"{MOST_OCTETS // 10**6} MB"
+            goals += [
+                report.Goal(f"{of}, times a copy", f"{WANTED}", f"{ratios[0]:.2f}", ratios[0] >= WANTED),
+                report.Goal(f"{of}, {clients} clients add", wanted, f"{added / 10**6:.0f} MB", added <= MOST_OCTETS),
+            ]
+        rows.append([*row, "", ""][:5])
+    head = (
+        f"{octets // 2**20} MiB",
+        "MiB/s",
+        "MiB/s of processor time",
+        f"{clients} clients, MiB/s",
+        "memory that they add",
     )
-    yield "Their octets each second, all together", f"{sum(sizes) / passed / 2**20:,.0f} MiB/s"
+    return f"{report.table(head, rows)}\n\nMedian of {len(speeds)} turns (ratio to the copy).", goals
 
 
-def timed(work: Callable[[], object]) -> str:
-    """The median of several turns."""
-    times = []
-    for _ in range(_TURNS):
-        begun = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begun)
-    return f"{statistics.median(times) * 1000:,.1f} ms"
-
-
-def worker_of(arbiter: int) -> int:
-    children = Path(f"/proc/{arbiter}/task/{arbiter}/children").read_text(encoding="ascii").split()
-    return int(children[0])
-
-
-def resident(process: int) -> int:
-    """Octets of memory that are the process's."""
-    pages = int(Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@contextmanager
-def highest(process: int) -> Iterator[list[int]]:
-    """What the process's memory was, looked at a hundred times a second."""
-    seen, ended = [resident(process)], threading.Event()
-
-    def look() -> None:
-        while not ended.wait(0.01):
-            seen.append(resident(process))
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        ended.set()
-        watcher.join()
-
-
-def fill_database() -> None:
-    """A user with all these mailboxes: one password, one hash."""
-    import django
-    from django.core.management import call_command
-
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mailplatform.settings")
-    django.setup()
-    call_command("migrate", verbosity=0)
-    # models can be imported only after django.setup
-    from accounts.services import create_account, create_domain, create_mailbox
-
-    domain = create_domain(name=DOMAIN)
-    user = create_account(username="big", password=PASSWORD)
-    names = [*(f"idle{number}" for number in range(SESSIONS)), *(f"large{number}" for number in range(READERS))]
-    ids = {name: create_mailbox(user=user, domain=domain, local_part=name).pk for name in names}
-    add_small(user.mailboxes.get(local_part="big").pk)
-    for number in range(READERS):
-        add_large(ids[f"large{number}"])
-
-
-def add_small(mailbox_id: int) -> None:
-    from mailstore.delivery import Body, Import, append_many
-
-    for first in range(0, MESSAGES, 1000):
-        bodies = []
-        for number in range(first, first + 1000):
-            body = Body()
-            body.write(f"From: sender@example.org\r\nSubject: {number}\r\n\r\n{number:040d}\r\n".encode())
-            body.finish()
-            bodies.append(body)
-        append_many(mailbox_id=mailbox_id, imports=[Import(body) for body in bodies])
-        for body in bodies:
-            body.close()
-
-
-def add_large(mailbox_id: int) -> None:
-    from mailstore.delivery import Body, append
-
-    lines = (b"x" * 76 + b"\r\n") * 1000
-    with Body() as body:
-        body.write(b"From: sender@example.org\r\nSubject: large\r\n\r\n")
-        for _ in range(LARGE_OCTETS // len(lines) + 1):
-            body.write(lines)
-        body.finish()
-        append(mailbox_id=mailbox_id, body=body)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
+    parser.add_argument("--octets", type=int, default=OCTETS)
+    parser.add_argument("--clients", type=int, default=CLIENTS)
+    parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    if options.serve:
+        serve_copies(options.serve, options.octets)
+    print(f"{section(octets=options.octets, clients=options.clients, turns=options.turns)}\n{report.setup()}")
 
 
 if __name__ == "__main__":

@@ -1,28 +1,32 @@
 """How much processor time servers use: what their speed is worth where other work takes part of the core."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def seconds_used(roots: list[int]) -> float:
+def seconds_used(roots: Iterable[int]) -> float:
     """Processor time of these processes and all below them, of those that have ended too."""
-    parents: dict[int, int] = {}
-    seconds: dict[int, float] = {}
+    # utime, stime, and those of children that were waited for (proc_pid_stat(5), 14 to 17)
+    return sum(sum(map(int, fields[11:15])) / _TICKS for fields in all_below(roots).values())
+
+
+def all_below(roots: Iterable[int]) -> dict[int, list[str]]:
+    """These processes and all below them, with what /proc/PID/stat says behind their names."""
+    found: dict[int, list[str]] = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         try:
-            fields = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            found[int(file.parent.name)] = file.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
         except OSError:  # ended meanwhile
             continue
-        process = int(file.parent.name)
-        parents[process] = int(fields[1])
-        # utime, stime, and those of children that were waited for (proc_pid_stat(5), 14 to 17)
-        seconds[process] = sum(map(int, fields[11:15])) / _TICKS
-    return sum(used for process, used in seconds.items() if _below(process, roots, parents))
+    parents = {process: int(fields[1]) for process, fields in found.items()}
+    wanted = set(roots)
+    return {process: fields for process, fields in found.items() if _is_below(process, wanted, parents)}
 
 
-def _below(process: int, roots: list[int], parents: dict[int, int]) -> bool:
+def _is_below(process: int, roots: set[int], parents: dict[int, int]) -> bool:
     while process and process not in roots:
         process = parents.get(process, 0)
     return bool(process)

@@ -81,20 +81,25 @@ def mailplatform(
     folder: Path,
     database_url: str = "",
     *,
-    filled_by: Sequence[str] = ("benchmarks.fill",),
+    fills: Sequence[Sequence[str]] = ((),),
     workers: int = 1,
 ) -> Iterator[Server]:
-    """Workers of ours on a database that a module with its arguments fills first; on SQLite without a URL."""
+    """Workers of ours, on SQLite without a URL; benchmarks.fill is run before, with each of these arguments."""
     port, tls_port = free_port(), free_port()
     environment = in_database(folder, database_url)
-    if filled_by:
-        subprocess.run([sys.executable, "-m", *filled_by], check=True, cwd=ROOT, env=environment)
+    for arguments in fills:
+        fill(environment, *arguments)
     files = write_certificate(folder)
     serve = [sys.executable, "manage.py", "pop3serve", "--workers", str(workers), "--bind", f"127.0.0.1:{port}"]
     serve += ["--tls-bind", f"127.0.0.1:{tls_port}"]
     serve += ["--certfile", str(files.certfile), "--keyfile", str(files.keyfile)]
     with running(serve, port=port, log=folder / "log", cwd=ROOT, env=environment) as process:
         yield Server(port, [process], tls_port, database_url)
+
+
+def fill(environment: dict[str, str], *arguments: str) -> None:
+    """Run benchmarks.fill in a server's database."""
+    subprocess.run([sys.executable, "-m", "benchmarks.fill", *arguments], check=True, cwd=ROOT, env=environment)
 
 
 def in_database(folder: Path, database_url: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """A server on mailplatform.processes that answers each line with its process id and what it knows of the connection."""
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -27,7 +28,8 @@ class Echo(asyncio.Protocol):
         connection = self.transport.get_extra_info("socket")
         keepalive = bool(connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
         idle = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
-        self.transport.write(f"{self.bind.role} {os.getpid()} {keepalive} {idle} {self.worker.app.identity}\n".encode())
+        said = self.bind.role, os.getpid(), keepalive, idle, self.worker.app.identity, gc.get_freeze_count()
+        self.transport.write(" ".join(map(str, said)).encode() + b"\n")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.worker.open.discard(self)

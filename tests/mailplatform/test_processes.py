@@ -111,7 +111,7 @@ def ask(connection: socket.socket) -> int:
 
 
 def ask_all(connection: socket.socket) -> list[str]:
-    """Role, process id, keepalive, its seconds, the arbiter's identity."""
+    """Role, process id, keepalive, its seconds, the arbiter's identity, objects that are kept from the collector."""
     connection.sendall(b"?\n")
     return connection.recv(100).decode().split()
 
@@ -184,6 +184,11 @@ def test_rfc_8446_2_2_a_session_goes_on_with_another_worker_and_after_a_renewal(
 def test_vanished_peers_are_noticed(echo: Echo) -> None:
     with socket.create_connection(("127.0.0.1", echo.plain), timeout=30) as connection:
         assert ask_all(connection)[2:4] == ["True", "60"]
+
+
+def test_what_a_worker_shares_with_the_arbiter_is_not_copied_by_its_garbage_collector(echo: Echo) -> None:
+    with socket.create_connection(("127.0.0.1", echo.plain), timeout=30) as connection:
+        assert int(ask_all(connection)[5]) > 10_000  # Django alone is more
 
 
 def test_the_protocol_is_agreed_upon_in_the_handshake(echo: Echo) -> None:
