@@ -48,7 +48,10 @@ BUSY_SECONDS = 5
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a login opened. `user_id` is who came in, the owner or a delegate; `app_password` is the used one's name."""
+    """What a login opened. `user_id` is who came in, the owner or a delegate; `app_password` is the used one's name.
+
+    `combined`: a maildrop of all the user's mailboxes was asked for (accounts.lookup.find_combined).
+    """
 
     mailbox_id: int
     address: str
@@ -57,6 +60,7 @@ class Admission:
     read_only: bool = False
     app_password_id: int | None = None
     app_password: str = ""
+    combined: bool = False
 
 
 class Door:
@@ -207,11 +211,13 @@ class Door:
         target = credential
         if authzid and normal_login(authzid) not in (normal_login(name), credential.address):
             target = await self._find_delegated(credential.user_id, authzid)
+        # What others entrusted is one mailbox, and a full address is one.
+        combined = target.combined and target.user_id == credential.user_id and "@" not in normal_login(authzid or name)
         self._watch.succeeded(trying)
         trying.mailbox_id = target.mailbox_id
         return Admission(
             target.mailbox_id, target.address, credential.user_id, target.policy,
-            found is not None and found.read_only, found.id if found else None, trying.app_password,
+            found is not None and found.read_only, found.id if found else None, trying.app_password, combined,
         )  # fmt: skip
 
     # --- Looking ----------------------------------------------------------------------------------------------

@@ -12,15 +12,18 @@ from accounts.policies import Policy, default_policy, resolve
 
 _CREDENTIALS = """
 SELECT mailbox.id, mailbox.address, mailbox.user_id, owner.password, mailbox.is_active, owner.is_active,
-    owner.two_factor, owner.username, mailbox.local_part,
+    owner.two_factor, owner.combined, owner.username,
     mailbox.expire_days, mailbox.login_delay_seconds, domain.expire_days, domain.login_delay_seconds
 FROM accounts_mailbox mailbox
     JOIN accounts_user owner ON owner.id = mailbox.user_id
     JOIN accounts_domain domain ON domain.id = mailbox.domain_id
 WHERE """
 _OF_ADDRESSES = f"{_CREDENTIALS} mailbox.address IN ({{}})"
-# Of several in the default domain, the first that was made comes last.
-_OF_NAMES = f"{_CREDENTIALS} owner.username IN ({{}}) AND domain.is_default ORDER BY mailbox.id DESC"
+# Of several the one to open comes last: in the default domain the one that is called like its user, or else the first
+# that was made. Who has a combined maildrop needs none there, and an active one opens it.
+_OF_NAMES = f"""{_CREDENTIALS} owner.username IN ({{}}) AND (domain.is_default OR owner.combined)
+ORDER BY owner.combined AND mailbox.is_active, domain.is_default, mailbox.local_part = owner.username,
+    mailbox.id DESC"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,16 @@ class Credential:
     is_active: bool
     #: The password opens no mail protocol.
     two_factor: bool
+    #: The bare name of the user opens all mailboxes of the user as one maildrop.
+    combined: bool
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMailbox:
+    """One of the mailboxes that a user owns."""
+
+    mailbox_id: int
     policy: Policy
 
 
@@ -95,19 +108,30 @@ def find_postmaster() -> FoundMailbox | None:
 def find_credentials(logins: Sequence[str]) -> list[Credential | None]:
     """The credential of each login name: a full address, `name%domain`, or a user's bare name.
 
-    A bare name opens that user's mailbox in the default domain. Active is said where both the user and the mailbox
-    are; the caller refuses the others with the same words as a wrong password (promise 7).
+    A bare name opens that user's mailbox in the default domain, or stands for all of them (`find_combined`). Active is
+    said where both the user and the mailbox are; the caller refuses the others with the same words as a wrong password
+    (promise 7).
     """
     wanted = [normal_login(login) for login in logins]
     found: dict[str, Credential] = {}
     addresses = {login for login in wanted if "@" in login}
-    for credential, _name, _local_part in _rows(_OF_ADDRESSES, addresses):
+    for credential, _name in _rows(_OF_ADDRESSES, addresses):
         found[credential.address] = credential
-    for credential, name, local_part in _rows(_OF_NAMES, set(wanted) - addresses):
-        # The mailbox that is called like its user comes before any other.
-        if name not in found or local_part == name or found[name].address.partition("@")[0] != name:
-            found[name] = credential
+    for credential, name in _rows(_OF_NAMES, set(wanted) - addresses):
+        found[name] = credential
     return [found.get(login) for login in wanted]
+
+
+def find_combined(user_ids: Sequence[int]) -> list[list[OwnMailbox]]:
+    """For each user the active mailboxes that the bare name opens together, in ascending order."""
+    found: dict[int, list[OwnMailbox]] = {user_id: [] for user_id in user_ids}
+    rows = Mailbox.objects.filter(user_id__in=found, is_active=True).order_by("id")
+    own, of_domain = ("expire_days", "login_delay_seconds"), ("domain__expire_days", "domain__login_delay_seconds")
+    default = default_policy()
+    for user_id, mailbox_id, *policies in rows.values_list("user_id", "id", *own, *of_domain):
+        policy = resolve((policies[0], policies[1]), (policies[2], policies[3]), default)
+        found[user_id].append(OwnMailbox(mailbox_id, policy))
+    return [found[user_id] for user_id in user_ids]
 
 
 def find_delegated(wishes: Sequence[tuple[int, str]]) -> list[Credential | None]:
@@ -146,7 +170,7 @@ def _full(login: str, default_domain: str | None) -> str:
     return login if "@" in login else f"{login}@{default_domain}"
 
 
-def _rows(statement: str, values: Collection[str]) -> Iterator[tuple[Credential, str, str]]:
+def _rows(statement: str, values: Collection[str]) -> Iterator[tuple[Credential, str]]:
     """SQL of our own: every login waits for it, and the ORM takes five times the processor time to say the same."""
     if not values:
         return
@@ -154,7 +178,10 @@ def _rows(statement: str, values: Collection[str]) -> Iterator[tuple[Credential,
     with connection.cursor() as cursor:
         cursor.execute(statement.format(", ".join(["%s"] * len(values))), list(values))
         for row in cursor.fetchall():
-            mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, name, local_part = row[:9]
+            mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, combined, name = row[:9]
             active = bool(mailbox_active and user_active)
             policy = resolve(row[9:11], row[11:], default)
-            yield Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), policy), name, local_part
+            yield (
+                Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), bool(combined), policy),
+                name,
+            )

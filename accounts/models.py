@@ -64,6 +64,11 @@ class User(AbstractUser):
         default=False,
         help_text=_("The password opens the web pages alone; mail programs need an app password."),
     )
+    combined = models.BooleanField(
+        _("combined maildrop"),
+        default=False,
+        help_text=_("The bare user name opens all active mailboxes of the user as one; a full address opens its own."),
+    )
     #: Made of the password together with its hash; see accounts.scram.
     scram = models.TextField(blank=True, editable=False)
 

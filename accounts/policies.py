@@ -1,5 +1,6 @@
 """What a mailbox says of its messages and logins, or else its domain, or else the settings: resolved here alone."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -46,6 +47,15 @@ def resolve(own: Columns, of_domain: Columns, default: Policy) -> Policy:
         for column in zip(own, of_domain, (default.expire_days, default.login_delay_seconds), strict=True)
     )
     return Policy(*firsts)
+
+
+def strictest(policies: Iterable[Policy]) -> Policy:
+    """What may be said of several mailboxes that are shown as one: the shortest life, the longest delay."""
+    every = list(policies)
+    return Policy(
+        min((policy.expire_days for policy in every if policy.expire_days), default=0),
+        max((policy.login_delay_seconds for policy in every), default=0),
+    )
 
 
 def expire_days_in_force() -> Coalesce:

@@ -54,9 +54,12 @@ def create_mailbox(
 
 
 @transaction.atomic
-def create_account(*, username: str, password: str, domains: Sequence[Domain] = ()) -> User:
-    """A new user with a mailbox `username@domain` in each domain, or in the default one where none is given."""
-    user = User(username=normal_local_part(username))
+def create_account(*, username: str, password: str, domains: Sequence[Domain] = (), combined: bool = False) -> User:
+    """A new user with a mailbox `username@domain` in each domain, or in the default one where none is given.
+
+    `combined`: the bare name opens all of them as one maildrop.
+    """
+    user = User(username=normal_local_part(username), combined=combined)
     user.set_password(password)
     user.full_clean()
     user.save()

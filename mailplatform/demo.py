@@ -54,7 +54,8 @@ def create_demo(*, passwords: Mapping[str, str]) -> None:
         User.objects.create_superuser(ADMIN, password=passwords[ADMIN])
     for name, names in ACCOUNTS.items():
         if not User.objects.filter(username=name).exists():
-            create_account(username=name, password=passwords[name], domains=[domains[each] for each in names])
+            own = [domains[each] for each in names]
+            create_account(username=name, password=passwords[name], domains=own, combined=len(own) > 1)
 
 
 def admin_login(passwords: Mapping[str, str]) -> Login:

@@ -32,6 +32,8 @@ class Maildrop(models.Model):
     version = models.PositiveBigIntegerField(default=0)
     #: Whether a message with UTF-8 in its header ever came in: only then are surrogates looked for.
     has_surrogates = models.BooleanField(default=False)
+    #: Whether a combined maildrop gives its unique-ids with the mailbox before them (mailstore.together).
+    qualified = models.BooleanField(default=False)
     lock_worker = models.UUIDField(null=True)
     lock_serial = models.PositiveBigIntegerField(default=0)
     locked_at = models.DateTimeField(null=True)

@@ -1,7 +1,7 @@
 """From a session's requests to the database: logins, and what is asked of the maildrop that they open.
 
 One Visit per connection carries out its session's requests. What it shares with the others is the Keeper's, what it
-has open is a Single.
+has open is a Single, or several as a Combined.
 
 Errors: a Refusal is for the client; anything else is ours, and the caller says [SYS/TEMP] and logs it.
 """
@@ -14,8 +14,11 @@ from accounts.activity import count
 from accounts.asking import ask
 from accounts.callers import Caller, Protocol
 from accounts.door import Admission, NotAdmittedError, ThrottledError
+from accounts.lookup import find_combined
 from accounts.models import LoginResult
+from accounts.policies import Policy, strictest
 from accounts.sasl import Proof, Question
+from pop3service.combined import Combined, open_combined
 from pop3service.ending import Named
 from pop3service.keeper import GONE, WRONG_LOGIN, Keeper
 from pop3service.reading import SessionListing
@@ -30,7 +33,6 @@ from pop3service.states import (
     Refusal,
     Request,
     ShowAsStored,
-    Tally,
 )
 from pop3service.words import _
 
@@ -53,7 +55,7 @@ class Visit:
         self._keeper = keeper
         self._caller = Caller(Protocol.POP3, address, tls)
         self._asking: asyncio.Task[Any] | None = None  # while a login is at the door
-        self._maildrop: Single | None = None  # between the login and QUIT
+        self._maildrop: Single | Combined | None = None  # between the login and QUIT
         self._utf8 = False
         self._gone = False
 
@@ -70,14 +72,14 @@ class Visit:
         """The mailbox that is open, and the serial of its lock; none before the login and from QUIT on."""
         return self._maildrop.names if self._maildrop is not None else ()
 
-    def leave(self, ending: Ending, tally: Tally | None) -> None:
+    def leave(self, ending: Ending) -> None:
         """The connection has ended, at whatever moment. Frees the lock with nothing deleted unless QUIT has begun."""
         self._gone = True
         if self._asking is not None:
             self._asking.cancel()
         maildrop, self._maildrop = self._maildrop, None
         if maildrop is not None:
-            maildrop.leave(ending, tally)
+            maildrop.leave(ending)
 
     # --- Login ---
 
@@ -88,8 +90,7 @@ class Visit:
         answer = await self._ask(question)
         if not isinstance(answer, Admission):
             return answer  # AUTH goes on with it
-        delay = answer.policy.login_delay_seconds
-        maildrop = await open_single(self._keeper, answer.mailbox_id, delay, lambda: self._gone)
+        maildrop, policy = await self._open(answer)
         try:
             seen = await maildrop.show(as_stored=self._utf8)
         except Exception:
@@ -102,7 +103,20 @@ class Visit:
         maildrop.begin(self._caller, login, answer.app_password)
         self._maildrop = maildrop
         count("logins")
-        return LoggedIn(seen, answer.policy, answer.read_only)
+        return LoggedIn(seen, policy, answer.read_only, maildrop.tally)
+
+    async def _open(self, answer: Admission) -> tuple[Single | Combined, Policy]:
+        """Lock what was asked for; with the policy that holds for it."""
+        keeper = self._keeper
+        if not answer.combined:
+            delay = answer.policy.login_delay_seconds
+            return await open_single(keeper, answer.mailbox_id, delay, self._has_gone), answer.policy
+        mailboxes = await keeper.bridge.gather(find_combined, answer.user_id)
+        policy = strictest(mailbox.policy for mailbox in mailboxes)
+        return await open_combined(keeper, mailboxes, self._has_gone), policy
+
+    def _has_gone(self) -> bool:
+        return self._gone
 
     async def _ask(self, question: Question) -> Admission | Proof:
         """What the door answers, as long as the client waits for it."""
@@ -134,7 +148,7 @@ class Visit:
 
     # --- From the login on ---
 
-    def _read_listing(self, _: ReadListing) -> "SessionListing | asyncio.Task[SessionListing]":
+    def _read_listing(self, _: ReadListing) -> "SessionListing | asyncio.Future[Any]":
         return self._open_maildrop().read_listing()
 
     def _read_piece(self, request: ReadPiece) -> "bytes | asyncio.Future[Any]":
@@ -145,7 +159,7 @@ class Visit:
         self._maildrop = None  # from here on a dropped connection changes nothing
         return self._keeper.start(maildrop.finish(request))
 
-    def _open_maildrop(self) -> Single:
+    def _open_maildrop(self) -> Single | Combined:
         if self._maildrop is None:
             raise Refusal(_("this session is over, log in again"), Code.SYS_TEMP, ends=True)
         return self._maildrop

@@ -141,12 +141,13 @@ def retrieve(transaction: Transaction, listing: Listing, index: int) -> Reply:
 def top(transaction: Transaction, listing: Listing, index: int, count: int) -> Reply:
     """TOP (RFC 1939, 7): the header, the empty line, `count` lines of the body or all it has."""
     cut = transfer.Top(header_octets=listing.header_octets[index], lines=count)
+    uid = listing.uids[index]
     return transfer.Transfer(
-        uid=listing.uids[index],
+        uid=uid,
         wire_octets=listing.wire_octets[index],
         reply=b"+OK\r\n",
         cut=cut,
-        finished=transaction.sent_part,
+        finished=functools.partial(transaction.tally.sent_part, uid),
     ).begin()
 
 
@@ -203,7 +204,7 @@ def quit_(state: Authorization | Transaction) -> Reply:
     deleted = [listing.uids[index] for index in sorted(state.deleted)] if listing else []
     return Step(
         state=Update(channel),
-        request=Finish(deleted, sorted(state.retrieved), state.tally),
+        request=Finish(deleted, sorted(state.retrieved)),
         then=lambda done: farewell,
         if_refused=IfRefused.END,
     )

@@ -29,7 +29,8 @@ from mailstore.maildrop import (
     close_maildrops,
 )
 from mailstore.rows import MailboxGoneError
-from pop3service.listings import Listings
+from mailstore.together import Order
+from pop3service.listings import ORDERED_MESSAGES, Listings, Remembered
 from pop3service.reading import ReadAhead
 from pop3service.sessions import Sessions
 from pop3service.states import Code, Refusal
@@ -60,6 +61,7 @@ class Keeper:
         self.door = door
         self.worker = worker
         self.listings = Listings()
+        self.orders: Remembered[Order] = Remembered(ORDERED_MESSAGES)
         self.ahead = ReadAhead(bridge, self.start)
         self.sessions = Sessions()
         #: Logins under way per mailbox, and the locks that are held by sessions or being freed.

@@ -1,47 +1,69 @@
-"""The listings that one worker process remembers, so that a client that polls costs the database none."""
+"""What one worker process remembers of maildrops, so that a client that polls costs the database nothing."""
 
 from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
 from mailstore.maildrop import Listing, Opened
+
+Value = TypeVar("Value")
 
 #: Messages in all the listings that are remembered: 32 octets each. A listing itself takes as much as so many
 #: messages, and so does a unique-id that came with a message.
 REMEMBERED_MESSAGES = 1_000_000
 LISTING_COST = 24
 UNIQUE_ID_COST = 5
+#: Messages in all the orders: up to 24 octets each, and an order as much as so many.
+ORDERED_MESSAGES = 500_000
+ORDER_COST = 50
+
+
+class Remembered(Generic[Value]):
+    """Values by a key, with the version that each was of. What was used least lately is forgotten first."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: how much they may cost all together."""
+        self._most = most
+        self._cost = 0
+        self._known: OrderedDict[Hashable, tuple[Hashable, Value, int]] = OrderedDict()
+
+    def get(self, key: Hashable, version: Hashable) -> Value | None:
+        known = self._known.get(key)
+        if known is None or known[0] != version:
+            return None
+        self._known.move_to_end(key)
+        return known[1]
+
+    def earlier(self, key: Hashable) -> Value | None:
+        """That of whatever version."""
+        known = self._known.get(key)
+        return known[1] if known else None
+
+    def put(self, key: Hashable, version: Hashable, value: Value, cost: int) -> None:
+        self._forget(key)
+        self._known[key] = version, value, cost
+        self._cost += cost
+        while self._cost > self._most:
+            self._forget(next(iter(self._known)))
+
+    def _forget(self, key: Hashable) -> None:
+        if (known := self._known.pop(key, None)) is not None:
+            self._cost -= known[2]
 
 
 class Listings:
     """Listings that were read before, by mailbox: with an equal version they are equal still."""
 
     def __init__(self, messages: int = REMEMBERED_MESSAGES) -> None:
-        self._most = messages
-        self._cost = 0
-        self._known: OrderedDict[int, tuple[int, Listing]] = OrderedDict()
+        self._remembered: Remembered[Listing] = Remembered(messages)
 
     def get(self, opened: Opened) -> Listing | None:
-        known = self._known.get(opened.mailbox_id)
-        if known is None or known[0] != opened.version:
-            return None
-        self._known.move_to_end(opened.mailbox_id)
-        return known[1]
+        return self._remembered.get(opened.mailbox_id, opened.version)
 
     def earlier(self, opened: Opened) -> Listing | None:
         """What was read of the maildrop before, whatever its version: there may be little to add."""
-        known = self._known.get(opened.mailbox_id)
-        return known[1] if known else None
+        return self._remembered.earlier(opened.mailbox_id)
 
     def put(self, opened: Opened, listing: Listing) -> None:
-        self._forget(opened.mailbox_id)
-        self._known[opened.mailbox_id] = opened.version, listing
-        self._cost += _cost(listing)
-        while self._cost > self._most:
-            self._forget(next(iter(self._known)))
-
-    def _forget(self, mailbox_id: int) -> None:
-        if (known := self._known.pop(mailbox_id, None)) is not None:
-            self._cost -= _cost(known[1])
-
-
-def _cost(listing: Listing) -> int:
-    return LISTING_COST + len(listing) + UNIQUE_ID_COST * len(listing.unique_ids)
+        cost = LISTING_COST + len(listing) + UNIQUE_ID_COST * len(listing.unique_ids)
+        self._remembered.put(opened.mailbox_id, opened.version, listing, cost)

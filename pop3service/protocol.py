@@ -26,7 +26,6 @@ from pop3service.states import (
     Request,
     StartTls,
     State,
-    Tally,
     Transaction,
 )
 from pop3service.words import Text, Words, _
@@ -60,7 +59,6 @@ class Session:
         "commands",
         "request",
         "state",
-        "tally",
     )
 
     def __init__(self, channel: Channel) -> None:
@@ -70,7 +68,6 @@ class Session:
         #: Command lines so far.
         self.commands = 0
         #: What was sent of the maildrop; None before the login.
-        self.tally: Tally | None = None
         self._then: Any = None
         self._if_refused = IfRefused.GO_ON
         self._input = b""
@@ -224,8 +221,6 @@ class Session:
             self._send(octets)
         if step.state is not None:
             self.state = step.state
-            if isinstance(step.state, Transaction):
-                self.tally = step.state.tally
         self.request, self._then, self._if_refused = step.request, step.then, step.if_refused
         self._more = step.more
         if isinstance(step.request, StartTls) or isinstance(step.state, Closed):

@@ -20,7 +20,7 @@ from typing import Any, Protocol, cast
 from mailplatform.arrivals import Arrival
 from mailplatform.places import Full
 from pop3service.protocol import OUTPUT_HIGH, Session
-from pop3service.states import Code, Ending, Refusal, Request, StartTls, Tally
+from pop3service.states import Code, Ending, Refusal, Request, StartTls
 from pop3service.words import ENGLISH, Text, _
 
 logger = logging.getLogger(__name__)
@@ -56,8 +56,8 @@ class Work(Protocol):
     def encrypted(self, tls: str) -> None:
         """The connection is encrypted from now on, by this version of TLS."""
 
-    def leave(self, ending: Ending, tally: Tally | None) -> None:
-        """The session is over, or its connection gone; `tally` is what it sent. May be called again."""
+    def leave(self, ending: Ending) -> None:
+        """The session is over, or its connection gone. May be called again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
         self._arrival.leave()
         if not self._lost:
             self._lost = True
-            self._work.leave(self._ending or Ending.DROPPED, self._session.tally)
+            self._work.leave(self._ending or Ending.DROPPED)
             self._server.lost(self)
 
     def pause_writing(self) -> None:
@@ -283,7 +283,7 @@ class Connection(asyncio.Protocol):
                 sent += self._write(output)
             if session.closed:
                 # Not when the client has taken the last words, which may be never.
-                self._work.leave(self._ending or Ending.BROKEN_OFF, session.tally)
+                self._work.leave(self._ending or Ending.BROKEN_OFF)
                 self._transport.close()
                 return
             if self._choked or self._working:

@@ -97,13 +97,12 @@ class Sessions:
         self._open[entry] = None
         return entry
 
-    def end(self, entry: Entry, ending: Ending, tally: Tally | None, deleted: int = 0) -> None:
+    def end(self, entry: Entry, ending: Ending, tally: Tally, deleted: int = 0) -> None:
         """It has ended, so many messages deleted; `tally` is what it sent."""
         self._open.pop(entry, None)
         entry.ended = now = self._clock()
         entry.ending = ending
-        if tally is not None:
-            entry.tally = tally
+        entry.tally = tally
         entry.deleted = deleted
         did_nothing = not (deleted or entry.tally.retrieved or entry.tally.topped)
         if not did_nothing or entry.was_shown or not self._count(entry, now):

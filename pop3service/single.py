@@ -30,6 +30,8 @@ from pop3service.words import _
 #: Deletions above this number are a batch of their own, so that other sessions do not wait for them.
 MANY_DELETIONS = 1000
 
+LOST = _("this session had lost its mailbox to another one, nothing was deleted: log in again")
+
 
 async def open_single(keeper: Keeper, mailbox_id: int, login_delay: int, gone: Callable[[], bool]) -> "Single":
     """Lock a maildrop for a session. Raises Refusal."""
@@ -46,53 +48,56 @@ async def open_single(keeper: Keeper, mailbox_id: int, login_delay: int, gone: C
 class Single:
     """An open maildrop. Ends with `finish`, `leave` or `release`."""
 
-    __slots__ = ("_added", "_entry", "_keeper", "_listing", "_opened", "_reader")
+    __slots__ = ("_added", "_entry", "_keeper", "_reader", "opened", "stored", "tally")
 
     _entry: Entry  # the session's record, from `begin` on
 
     def __init__(self, keeper: Keeper, opened: Opened) -> None:
         self._keeper = keeper
-        self._opened = opened
-        self._listing: Listing | None = None  # as it is stored
+        self.opened = opened
+        #: The listing as it is stored, from `read_listing` on.
+        self.stored: Listing | None = None
         self._reader: Reader | SurrogateReader | None = None  # from the listing on
         self._added: dict[int, int] = {}  # by uid, octets that surrogates have more than their messages
+        #: What the session has sent of it.
+        self.tally = Tally()
         keeper.held.add(opened.lock)
 
     async def show(self, *, as_stored: bool) -> Opened:
         """The maildrop as the session sees it: without UTF8, with surrogates in the place of some messages."""
-        if as_stored or not self._opened.has_surrogates:
-            return self._opened
-        self._added = await self._keeper.bridge.run(read_surrogates, self._opened)
-        return shown(self._opened, self._added)
+        if as_stored or not self.opened.has_surrogates:
+            return self.opened
+        self._added = await self._keeper.bridge.run(read_surrogates, self.opened)
+        return shown(self.opened, self._added)
 
     def begin(self, caller: Caller, login: str, app_password: str) -> None:
         """The session is logged in."""
-        self._entry = self._keeper.sessions.begin(self._opened, caller, login, app_password)
+        self._entry = self._keeper.sessions.begin(self.opened, caller, login, app_password)
 
     @property
     def names(self) -> tuple[Named, ...]:
         """By which the session is asked to end."""
-        return ((self._opened.mailbox_id, self._opened.lock.serial),)
+        return ((self.opened.mailbox_id, self.opened.lock.serial),)
 
     # --- Reading ---
 
     def read_listing(self) -> "SessionListing | asyncio.Task[SessionListing]":
         """From here on messages can be read; answers the listing as the session sees it."""
-        listing = self._keeper.listings.get(self._opened)
+        listing = self._keeper.listings.get(self.opened)
         return self._keeper.start(self._fetch_listing()) if listing is None else self._begin_reading(listing)
 
     async def _fetch_listing(self) -> SessionListing:
-        known = self._keeper.listings.earlier(self._opened)
+        known = self._keeper.listings.earlier(self.opened)
         try:
-            listing = await self._keeper.bridge.run(read_listing, self._opened, known)
+            listing = await self._keeper.bridge.run(read_listing, self.opened, known)
         except MaildropInconsistentError:
             raise Refusal(_("this mailbox was repaired just now, log in again"), Code.SYS_TEMP, ends=True) from None
-        self._keeper.listings.put(self._opened, listing)
+        self._keeper.listings.put(self.opened, listing)
         return self._begin_reading(listing)
 
     def _begin_reading(self, listing: Listing) -> SessionListing:
-        keeper, mailbox_id = self._keeper, self._opened.mailbox_id
-        self._listing = listing
+        keeper, mailbox_id = self._keeper, self.opened.mailbox_id
+        self.stored = listing
         reader: Reader | SurrogateReader = Reader(keeper.ahead, mailbox_id, listing)
         if self._added:
             correct = functools.partial(keeper.bridge.run, correct_surrogate, mailbox_id)
@@ -116,13 +121,12 @@ class Single:
         try:
             closed = await self._close(closing)
         except LockLostError:
-            self.failed(request.tally, lost=True)
-            text = _("this session had lost its mailbox to another one, nothing was deleted: log in again")
-            raise Refusal(text, Code.SYS_TEMP) from None
+            self.failed(lost=True)
+            raise Refusal(LOST, Code.SYS_TEMP) from None
         except Exception:
-            self.failed(request.tally)
+            self.failed()
             raise
-        self.closed(closing, closed, request.tally)
+        self.closed(closing, closed)
 
     async def _close(self, closing: CloseRequest) -> Closed:
         bridge = self._keeper.bridge
@@ -132,33 +136,33 @@ class Single:
 
     def closing(self, request: Finish) -> CloseRequest:
         """What is to be done at the end; what is known to be marked as retrieved is not marked again."""
-        retrieved = self._listing.unmarked(request.retrieved) if self._listing else []
-        return CloseRequest(self._opened.mailbox_id, self._opened.lock, retrieved, request.deleted)
+        retrieved = self.stored.unmarked(request.retrieved) if self.stored else []
+        return CloseRequest(self.opened.mailbox_id, self.opened.lock, retrieved, request.deleted)
 
-    def closed(self, closing: CloseRequest, closed: Closed, tally: Tally) -> None:
+    def closed(self, closing: CloseRequest, closed: Closed) -> None:
         """It was done."""
-        if self._listing:
-            self._listing.mark(closing.retrieved)
-        self._keeper.sessions.end(self._entry, Ending.QUIT, tally, closed.messages)
-        self._keeper.held.discard(self._opened.lock)
+        if self.stored:
+            self.stored.mark(closing.retrieved)
+        self._keeper.sessions.end(self._entry, Ending.QUIT, self.tally, closed.messages)
+        self._keeper.held.discard(self.opened.lock)
 
-    def failed(self, tally: Tally, *, lost: bool = False) -> None:
+    def failed(self, *, lost: bool = False) -> None:
         """It was not; the lock is to be freed still, unless it is `lost`."""
-        self._keeper.sessions.end(self._entry, Ending.FAILED, tally)
+        self._keeper.sessions.end(self._entry, Ending.FAILED, self.tally)
         if lost:
-            self._keeper.held.discard(self._opened.lock)
+            self._keeper.held.discard(self.opened.lock)
         else:
             self.release()
 
-    def leave(self, ending: Ending, tally: Tally | None) -> None:
+    def leave(self, ending: Ending) -> None:
         """The connection has ended without QUIT: nothing is deleted."""
         self.stop_reading()
-        self._keeper.sessions.end(self._entry, ending, tally)
+        self._keeper.sessions.end(self._entry, ending, self.tally)
         self.release()
 
     def release(self) -> None:
         """Free the lock with nothing deleted, as soon as the database lets us."""
-        self._keeper.release(self._opened)
+        self._keeper.release(self.opened)
 
     def stop_reading(self) -> None:
         """Give up what was read ahead, and what is being read."""

@@ -99,6 +99,25 @@ class NoPolicy:
     login_delay_varies: bool = False
 
 
+class Tally:
+    """What a session has sent: whole messages by RETR, with the octets that LIST says, and parts by TOP, as sent."""
+
+    __slots__ = ("retrieved", "retrieved_octets", "topped", "topped_octets")
+
+    def __init__(self) -> None:
+        self.retrieved = self.retrieved_octets = self.topped = self.topped_octets = 0
+
+    def sent(self, uid: int, octets: int) -> None:
+        """A message, whole."""
+        self.retrieved += 1
+        self.retrieved_octets += octets
+
+    def sent_part(self, uid: int, octets: int) -> None:
+        """A part of one, of so many octets."""
+        self.topped += 1
+        self.topped_octets += octets
+
+
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
     """The answer to a login: the maildrop, what holds for it, and what the login may do with it."""
@@ -107,6 +126,8 @@ class LoggedIn:
     policy: Policy = NoPolicy()
     #: Messages may be fetched and not deleted.
     read_only: bool = False
+    #: Counts what the session sends.
+    tally: Tally = field(default_factory=Tally, compare=False)
 
 
 class Listing(Protocol):
@@ -162,22 +183,12 @@ class ReadPiece:
     wire_octets: int
 
 
-class Tally:
-    """What a session has sent: whole messages by RETR, with the octets that LIST says, and parts by TOP, as sent."""
-
-    __slots__ = ("retrieved", "retrieved_octets", "topped", "topped_octets")
-
-    def __init__(self) -> None:
-        self.retrieved = self.retrieved_octets = self.topped = self.topped_octets = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Finish:
     """Enter UPDATE: remove the deleted, note the retrieved, free the lock; answered with None once it is done."""
 
     deleted: Sequence[int]
     retrieved: Sequence[int]
-    tally: Tally = field(default_factory=Tally, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +295,7 @@ class Transaction:
         self.deleted_octets = 0
         #: uids of the messages that were sent whole.
         self.retrieved: set[int] = set()
-        self.tally = Tally()
+        self.tally = logged_in.tally
 
     def size(self) -> tuple[int, int]:
         """How many messages are not marked as deleted, and their octets."""
@@ -293,13 +304,7 @@ class Transaction:
     def sent(self, uid: int, octets: int) -> None:
         """RETR has handed out the last octet of a message, which has so many by LIST."""
         self.retrieved.add(uid)
-        self.tally.retrieved += 1
-        self.tally.retrieved_octets += octets
-
-    def sent_part(self, octets: int) -> None:
-        """TOP has handed out the last of so many octets."""
-        self.tally.topped += 1
-        self.tally.topped_octets += octets
+        self.tally.sent(uid, octets)
 
 
 class Update:

@@ -139,6 +139,7 @@ class UserAdmin(DjangoUserAdmin, ListAdmin):
                     ("username", "is_active"),
                     "password_state",
                     ("app_password_state", "two_factor"),
+                    "combined",
                     "entrusted",
                 )
             },

@@ -166,3 +166,11 @@ def test_rfc_6531_names_and_domains_may_be_in_any_script(stdin: Callable[[bytes]
     assert str(Domain.objects.get()) == "münchen.example"
     with pytest.raises(CommandError, match="exists"):
         call_command("adddomain", "xn--mnchen-3ya.example")
+
+
+@pytest.mark.parametrize("options", [[], ["--combined"]])
+def test_addaccount_says_what_the_bare_name_opens(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    create_domain(name="maison.mrs")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("secret\n"))
+    call_command("addaccount", "charles", *options, "--password-stdin", stdout=io.StringIO())
+    assert User.objects.get().combined is bool(options)

@@ -359,6 +359,29 @@ def test_the_other_mailboxes_of_a_user_are_his(house: House) -> None:
     assert house.admit(authzid="jules@alfred.maison.mrs").address == "jules@alfred.maison.mrs"
 
 
+@pytest.mark.parametrize(
+    ("login", "authzid", "combined"),
+    [
+        ("jules", "", True),
+        ("jules", "JULES", True),
+        (JULES, "jules", True),
+        (JULES, "", False),
+        ("jules", JULES, False),
+        ("jules", "jules%maison.mrs", False),
+        ("jules", ALFRED, False),
+        ("jules", "alfred", False),
+    ],
+)
+def test_the_bare_name_asks_for_all_of_ones_own_mailboxes(
+    house: House, login: str, authzid: str, combined: bool
+) -> None:
+    Mailbox.objects.get(address=ALFRED).delegates.add(jules())
+    assert not house.admit(login, authzid=authzid).combined
+    User.objects.update(combined=True)
+    assert house.admit(login, authzid=authzid).combined is combined
+    assert house.scram(login, authzid=authzid).combined is combined
+
+
 def test_an_app_password_keeps_its_limits_in_anothers_mailbox(house: House) -> None:
     Mailbox.objects.get(address=ALFRED).delegates.add(jules())
     admission = house.admit(password=app_password(read_only=True), authzid=ALFRED)

@@ -4,6 +4,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import (
+    find_combined,
     find_credentials,
     find_delegated,
     find_local_domains,
@@ -141,3 +142,49 @@ def test_rfc_6531_an_address_in_any_script_is_found_in_every_spelling() -> None:
         assert found is not None
         assert found.address == "zoë@xn--mnchen-3ya.example"
     assert find_local_domains(["münchen.example", "XN--MNCHEN-3YA.example"]) == [True, True]
+
+
+# --- The combined maildrop ---------------------------------------------------------------------------------------------
+
+
+def two_mailboxes(*, combined: bool = True) -> User:
+    """charles, with a mailbox in the default domain and one in another."""
+    domains = [create_domain(name="jules.maison.mrs"), create_domain(name="alfred.maison.mrs")]
+    user = create_account(username="charles", password="x", domains=domains)
+    User.objects.update(combined=combined)
+    return user
+
+
+@pytest.mark.parametrize("combined", [False, True])
+def test_a_credential_says_whether_the_bare_name_opens_all(combined: bool) -> None:
+    two_mailboxes(combined=combined)
+    found = find_credentials(["charles", "charles@alfred.maison.mrs"])
+    assert [credential and credential.combined for credential in found] == [combined] * 2
+
+
+@pytest.mark.parametrize("combined", [False, True])
+def test_a_mailbox_that_is_active_stands_for_all(combined: bool) -> None:
+    """That of the default domain where it can be opened; without the switch it is that one or none."""
+    two_mailboxes(combined=combined)
+    found = [find_credentials(["charles"])[0]]
+    for change in ({"is_active": False}, {"domain": create_domain(name="maison.mrs"), "local_part": "c"}):
+        Mailbox.objects.filter(address="charles@jules.maison.mrs").update(**change)
+        found.append(find_credentials(["charles"])[0])
+    said = [credential and (credential.address.partition("@")[2], credential.is_active) for credential in found]
+    here, there = ("jules.maison.mrs", True), ("alfred.maison.mrs", True)
+    assert said == ([here, there, there] if combined else [here, ("jules.maison.mrs", False), None])
+
+
+def test_what_the_bare_name_opens(django_assert_num_queries: DjangoAssertNumQueries) -> None:
+    charles = two_mailboxes()
+    jules = create_account(username="jules", password="x")
+    charles.delegated_mailboxes.add(jules.mailboxes.get())
+    Mailbox.objects.filter(address="charles@jules.maison.mrs").update(expire_days=7)
+    here, there = charles.mailboxes.order_by("pk")
+    with django_assert_num_queries(1):
+        found, other, nobody = find_combined([charles.pk, jules.pk, 2**40])
+    assert [(each.mailbox_id, each.policy.expire_days) for each in found] == [(here.pk, 7), (there.pk, 0)]
+    assert [each.mailbox_id for each in other] == [jules.mailboxes.get().pk]
+    assert nobody == []
+    charles.mailboxes.update(is_active=False)
+    assert find_combined([charles.pk]) == [[]]

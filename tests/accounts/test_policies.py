@@ -5,7 +5,7 @@ from pytest_django import Settings
 
 from accounts.lookup import find_credentials
 from accounts.models import Domain, Mailbox
-from accounts.policies import Announced, Policy, expire_days_in_force, find_announced
+from accounts.policies import Announced, Policy, expire_days_in_force, find_announced, strictest
 from accounts.services import create_account, create_domain
 
 pytestmark = pytest.mark.django_db
@@ -81,3 +81,9 @@ def test_before_the_login_the_strictest_is_said(domain: Domain) -> None:
 def test_to_keep_for_ever_is_not_the_smallest(domain: Domain) -> None:
     mailbox("jules", expire_days=0)
     assert find_announced() == Announced(90, True, 10, False)
+
+
+def test_of_several_mailboxes_the_shortest_life_and_the_longest_delay_hold() -> None:
+    assert strictest([Policy(0, 5), Policy(90, 0), Policy(30, 7)]) == Policy(30, 7)
+    assert strictest([Policy(0, 0), Policy(0, 0)]) == Policy(0, 0)
+    assert strictest([]) == Policy(0, 0)

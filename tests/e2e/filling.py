@@ -68,6 +68,15 @@ def mailboxes(*names: str, messages: int = 0, octets: int = 200) -> None:
         _store(made, messages, octets)
 
 
+def combine(name: str, *others: str) -> None:
+    """Give a user the mailboxes of others too, and have the bare name open all."""
+    from accounts.models import Mailbox, User
+
+    user = User.objects.get(username=name)
+    Mailbox.objects.filter(user__username__in=others).update(user=user)
+    User.objects.filter(pk=user.pk).update(combined=True)
+
+
 def repeat(name: str, times: int) -> None:
     """Store all messages of a mailbox again and again, until they are there so many times: message by message in turn.
 
@@ -124,11 +133,17 @@ def _store(mailboxes: "Sequence[Mailbox]", messages: int, octets: int) -> None:
     from django.utils import timezone
 
     from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
+    from mailstore.rows import first_uidvalidity
     from mailstore.wire import encode
 
     now = timezone.now()
     maildrops = {
-        mailbox: Maildrop(mailbox=mailbox, uidvalidity=1_700_000_000, next_uid=messages + 1, message_count=messages)
+        mailbox: Maildrop(
+            mailbox=mailbox,
+            uidvalidity=first_uidvalidity(mailbox.pk, 1_700_000_000),
+            next_uid=messages + 1,
+            message_count=messages,
+        )
         for mailbox in mailboxes
     }
     wanted = product(mailboxes, range(1, messages + 1))

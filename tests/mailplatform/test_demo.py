@@ -27,6 +27,7 @@ def test_it_is_the_founding_story() -> None:
         "charles@jules.maison.mrs",
         "charles@alfred.maison.mrs",
     }
+    assert [user.username for user in User.objects.filter(combined=True)] == ["charles"]
 
 
 def test_made_twice_it_stays_as_it_is() -> None:

@@ -9,6 +9,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from inspect import isfunction
 from pathlib import Path
@@ -28,12 +29,13 @@ from mailstore.browse import find_message, find_uids, overview, page_of_messages
 from mailstore.delivery import Envelope, deliver
 from mailstore.locks import find_holders
 from mailstore.maildrop import CloseRequest, MaildropInUseError, Opened, OpenRequest, PieceRequest
-from mailstore.models import PIECE_OCTETS
+from mailstore.models import PIECE_OCTETS, Maildrop
 from mailstore.quota import RoomRequest, have_room
 from mailstore.removal import remove_mailboxes
 from mailstore.rows import recount
 from mailstore.shelf import expire, purge, restore
 from mailstore.surrogates import correct_surrogate, read_surrogates
+from mailstore.together import Part, close_together, open_together, read_order
 from tests.mailstore.mailboxes import body_of, fill, make_mailbox
 
 pytestmark = pytest.mark.django_db
@@ -179,6 +181,20 @@ def sessions(mailbox: FoundMailbox) -> None:
     (idle,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4())])
     assert isinstance(idle, Opened)
     maildrop.close_maildrops([CloseRequest(mailbox.id, idle.lock)])
+    several(mailbox)
+
+
+def several(mailbox: FoundMailbox) -> None:
+    """What a session does that has several maildrops open."""
+    other = make_mailbox("alfred")
+    fill(mailbox.id, b"a")
+    fill(other.id, b"b", b"c", unique_id="")
+    opened = open_together([OpenRequest(each.id, uuid.uuid4()) for each in (mailbox, other)])
+    Maildrop.objects.filter(mailbox_id=other.id).update(uidvalidity=opened[0].uidvalidity)
+    parts = [Part(each.mailbox_id, maildrop.read_listing(each)) for each in opened]
+    parts[1] = replace(parts[1], listing=replace(parts[1].listing, uidvalidity=opened[0].uidvalidity))
+    assert read_order(parts).qualified == {1}
+    close_together([CloseRequest(each.mailbox_id, each.lock, retrieved=[2], deleted=[1]) for each in opened])
 
 
 def everything_else(mailbox: FoundMailbox, folder: Path) -> None:

@@ -23,6 +23,7 @@ from pop3service.states import (
     Refusal,
     Request,
     StartTls,
+    Tally,
 )
 from pop3service.words import Text
 
@@ -65,6 +66,7 @@ class MemoryMaildrop:
     piece_octets: int = 64
     policy: NoPolicy = field(default_factory=NoPolicy)
     read_only: bool = False
+    tally: Tally = field(default_factory=Tally)
     unique_ids: dict[int, str] = field(default_factory=dict)
     #: What happened: requests in order, and what the last Finish asked for.
     requests: list[Request] = field(default_factory=list)
@@ -81,7 +83,7 @@ class MemoryMaildrop:
     @property
     def opened(self) -> LoggedIn:
         octets = sum(each.octets for each in self.encoded)
-        return LoggedIn(MemoryOpened(7, len(self.encoded), octets), self.policy, self.read_only)
+        return LoggedIn(MemoryOpened(7, len(self.encoded), octets), self.policy, self.read_only, self.tally)
 
     @property
     def listing(self) -> MemoryListing:

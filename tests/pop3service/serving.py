@@ -30,7 +30,7 @@ from pop3service import workers
 from pop3service.keeper import Keeper
 from pop3service.protocol import Session
 from pop3service.server import Connections, Limits, Work
-from pop3service.states import Channel, Ending, Finish, Refusal, Request, Tally
+from pop3service.states import Channel, Ending, Finish, Refusal, Request
 from pop3service.worker import Reception
 from tests.pop3service.memory import LOGIN, PASSWORD, MemoryMaildrop
 
@@ -104,7 +104,6 @@ class MemoryWork:
     slow: tuple[type[Any], ...] = ()
     waiting: "list[tuple[Request, asyncio.Future[Any]]]" = field(default_factory=list)
     left: Ending | None = None
-    tally: Tally | None = None
     tls: str = ""
     names: tuple[str, ...] = ()
 
@@ -129,8 +128,8 @@ class MemoryWork:
     def encrypted(self, tls: str) -> None:
         self.tls = tls
 
-    def leave(self, ending: Ending, tally: Tally | None) -> None:
-        self.left, self.tally = self.left or ending, tally
+    def leave(self, ending: Ending) -> None:
+        self.left = self.left or ending
 
 
 class Served:

@@ -163,5 +163,5 @@ class TestVisit:
             served.thread.call(visit.carry_out, ReadListing())
         with pytest.raises(Refusal, match="over"):
             served.thread.call(visit.carry_out, ReadPiece(1, 0, 100))
-        served.thread.call(visit.leave, Ending.DROPPED, None)
-        served.thread.call(visit.leave, Ending.DROPPED, None)
+        served.thread.call(visit.leave, Ending.DROPPED)
+        served.thread.call(visit.leave, Ending.DROPPED)

@@ -76,7 +76,7 @@ class TestEnd:
             served.thread.call(served.work.answer)
             assert client.hear_all().endswith(b"\r\n.\r\n")
         wait_until(lambda: served.work.left is not None)
-        tally = served.work.tally
+        tally = served.work.maildrop.tally
         assert (tally.retrieved, tally.retrieved_octets, tally.topped) == (1, 100, 0)
         assert served.finished is None
 

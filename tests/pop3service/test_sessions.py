@@ -136,7 +136,7 @@ class TestRecords:
         flush(gathered)
         assert kept() == [(1, 1, "")]
         assert SessionRecord.objects.get().ended_at is None
-        gathered.end(lasting, Ending.TIMED_OUT, None)
+        gathered.end(lasting, Ending.TIMED_OUT, Tally())
         flush(gathered)
         assert kept() == [(1, 1, "timed-out")]
 

@@ -1,4 +1,4 @@
-"""`addaccount LOCALNAME [--domain D]... [--password-stdin]`: a user, and a mailbox in each domain."""
+"""`addaccount LOCALNAME [--domain D]... [--combined] [--password-stdin]`: a user, and a mailbox in each domain."""
 
 import getpass
 import sys
@@ -25,6 +25,7 @@ class Command(MailCommand):
             default=[],
             help="a domain for a mailbox; may be repeated (the default)",
         )
+        parser.add_argument("--combined", action="store_true", help="the bare name opens all mailboxes as one maildrop")
         parser.add_argument("--password-stdin", action="store_true", help="read the password from one line of stdin")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -35,7 +36,12 @@ class Command(MailCommand):
         if not names and not Domain.objects.filter(is_default=True).exists():
             raise CommandError("there is no domain yet: add one with adddomain")
         try:
-            user = create_account(username=options["localname"], password=self._password(options), domains=domains)
+            user = create_account(
+                username=options["localname"],
+                password=self._password(options),
+                domains=domains,
+                combined=options["combined"],
+            )
         except ValidationError as error:
             raise CommandError(f"{options['localname'] or 'LOCALNAME'}: {' '.join(error.messages)}") from error
         addresses = user.mailboxes.values_list("address", flat=True)

@@ -376,3 +376,12 @@ def test_nobody_deletes_themselves(admin: User, browser: Client) -> None:
     browser.post(page("delete", admin), {"post": "yes"})
     act(browser, "delete_selected", admin, post="yes")
     assert User.objects.filter(pk=admin.pk).exists()
+
+
+def test_the_page_switches_the_combined_maildrop(browser: Client, mailbox: Mailbox) -> None:
+    url = page("change", mailbox.user)
+    assert "opens all active mailboxes of the user as one" in text_of(browser.get(url).content)
+    assert not mailbox.user.combined
+    assert browser.post(url, filled_in(browser, url, "user_form") | {"combined": "on"}).status_code == 302
+    mailbox.user.refresh_from_db()
+    assert mailbox.user.combined
