@@ -64,7 +64,6 @@ class Source(models.Model):
     class Meta:
         verbose_name = _("collected account")
         verbose_name_plural = _("collected accounts")
-        ordering = ["mailbox__address", "host", "login"]
         constraints = [
             models.UniqueConstraint(
                 fields=["mailbox", "host", "port", "login"],

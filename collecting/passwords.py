@@ -58,8 +58,8 @@ def reencrypt() -> tuple[int, int]:
 
 def _purpose(source: Source) -> str:
     """What a password is for, as it is encrypted with it."""
-    what: Iterable[object] = (source.host, source.port, source.tls, source.verify_certificate, source.login, "")
-    return _SEPARATOR.join(map(str, what))
+    where: Iterable[object] = (source.host, source.port, source.tls, source.verify_certificate)
+    return _SEPARATOR.join(map(str, (source.mailbox_id, *where, source.login, "")))
 
 
 @functools.lru_cache(maxsize=4)

@@ -17,7 +17,7 @@ from collecting.models import Source
 from collecting.passwords import encrypt
 
 #: What a password is given for: a change of any of these asks for it again.
-PASSWORD_IS_FOR = ("host", "port", "tls", "verify_certificate", "login")
+PASSWORD_IS_FOR = ("mailbox_id", "host", "port", "tls", "verify_certificate", "login")
 
 #: Where POP3 is served (RFC 1939, 3; RFC 8314, 7.2).
 USUAL_PORTS = (110, 995)
@@ -41,7 +41,7 @@ def save_source(*, source: Source, password: str = "") -> None:
         source.save()
         return
     # Of what a worker writes nothing but the end of a streak of failures.
-    fields = ("mailbox", *PASSWORD_IS_FOR, "secret", "interval_minutes", "keep", "is_active", "next_look_at")
+    fields = (*PASSWORD_IS_FOR, "secret", "interval_minutes", "keep", "is_active", "next_look_at")
     source.save(update_fields=[*fields, "failures", "failing_since", "told_at", "last_error"])
 
 

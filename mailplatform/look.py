@@ -46,6 +46,7 @@ _NAVIGATION = [
             _link(
                 _("Queue"), "outbox", "admin:smtpservice_queuedrecipient_changelist", "smtpservice.view_queuedrecipient"
             ),
+            _link(_("Collected accounts"), "download", "admin:collecting_source_changelist", "collecting.view_source"),
             _link(_("Domains"), "language", "admin:accounts_domain_changelist", "accounts.view_domain"),
         ],
     },

@@ -6,9 +6,9 @@ mailstore counts, a mailbox's page whether pop3service has it open.
 
 from django.contrib import admin
 
-from mailplatform.admin import aliases, domains, groups, history, logins, mailboxes, queue, sessions, users
+from mailplatform.admin import aliases, collecting, domains, groups, history, logins, mailboxes, queue, sessions, users
 
-__all__ = ["aliases", "domains", "groups", "history", "logins", "mailboxes", "queue", "sessions", "users"]
+__all__ = ["aliases", "collecting", "domains", "groups", "history", "logins", "mailboxes", "queue", "sessions", "users"]
 
 admin.site.index_template = "mailplatform/start_page.html"
 admin.site.index_title = ""

@@ -20,10 +20,14 @@ from accounts.aliases import targets_of
 from accounts.lookup import find_credentials
 from accounts.models import Mailbox, User
 from accounts.routing import find_aliases_to
+from collecting.models import Source
 from mailplatform.admin.display import held_by, maildrop_of, moment, used_percent
 from mailplatform.admin.octets import messages_and_size
 from mailstore.browse import SHELVED_COUNTED, Overview, overview
 from pop3service.models import Worker
+
+#: Accounts of a mailbox that are looked at.
+SOURCES_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ def facts_about(mailbox: Any, request: HttpRequest) -> list[Fact]:
         _login(mailbox, names, request),
         _mail(mailbox, found),
         *_routing(mailbox, request),
+        *_collecting(mailbox, request),
         *_shelf(mailbox, found),
     ]
     if by_address is not None and (days := by_address.policy.expire_days):
@@ -142,6 +147,21 @@ def _routing(mailbox: Mailbox, request: HttpRequest) -> Iterator[Fact]:
         listed = f"{reverse('admin:accounts_alias_changelist')}?{urlencode({'q': mailbox.address})}"
         named = _some([alias.address for alias in aliases])
         yield Fact("plain", "alt_route", text % {"addresses": named}, listed if may_see else "", _("Open the aliases"))
+
+
+def _collecting(mailbox: Mailbox, request: HttpRequest) -> Iterator[Fact]:
+    """From where it collects; what fails is said of each."""
+    sources = list(Source.objects.filter(mailbox=mailbox, is_active=True).order_by("pk")[:SOURCES_NAMED])
+    may_see = request.user.has_perm("collecting.view_source")
+    for source in sources:
+        if source.last_error:
+            text = _("Collecting from %(account)s fails: %(error)s") % {"account": source, "error": source.last_error}
+            url = reverse("admin:collecting_source_change", args=[source.pk]) if may_see else ""
+            yield Fact("warning", "sync_problem", text, url, _("Open the account"))
+    if working := [str(source) for source in sources if not source.last_error]:
+        text = _("It collects mail from %(accounts)s.") % {"accounts": _some(working)}
+        listed = f"{reverse('admin:collecting_source_changelist')}?{urlencode({'q': mailbox.address})}"
+        yield Fact("plain", "download", text, listed if may_see else "", _("Open the accounts"))
 
 
 def _some(addresses: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from tests.mailplatform.admin.people import browser_of, make_domain, staff, supe
 LINKS = {
     "Users": ("admin:accounts_user_changelist", "accounts.view_user"),
     "Mailboxes": ("admin:accounts_mailbox_changelist", "accounts.view_mailbox"),
+    "Collected accounts": ("admin:collecting_source_changelist", "collecting.view_source"),
     "Domains": ("admin:accounts_domain_changelist", "accounts.view_domain"),
     "Groups": ("admin:auth_group_changelist", "auth.view_group"),
     "History": ("admin:admin_logentry_changelist", "admin.view_logentry"),
@@ -32,7 +33,7 @@ def test_a_link_is_for_whom_its_page_is_open() -> None:
     assert navigation(browser_of(superuser())) == set(LINKS)
     assert navigation(browser_of(staff(name="nobody"))) == set()
     for name, (url, right) in LINKS.items():
-        helper = browser_of(staff(right, name=f"helper-{name.lower()}"))
+        helper = browser_of(staff(right, name=f"helper-{name.lower().replace(' ', '-')}"))
         assert navigation(helper) == {name}
         assert helper.get(reverse(url)).status_code == 200
 

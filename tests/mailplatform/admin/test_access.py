@@ -13,10 +13,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import NoReverseMatch, reverse
 
+from accounts.lookup import FoundMailbox
 from accounts.models import Domain, Mailbox, User
 from accounts.services import create_alias
+from tests.collecting.sources import make_source
 from tests.mailplatform.admin.people import browser_of, make_login, make_mailbox, make_session, staff
 from tests.mailstore.mailboxes import fill
+from tests.mailstore.pop3_server import ScriptedPop3
 from tests.smtpservice.relay.relaying import queue
 
 #: Pages for whoever is staff, or for nobody in particular.
@@ -70,6 +73,7 @@ def addresses(domain: Domain) -> dict[str, str]:
         "logentry": entry.pk,
         "loginrecord": make_login(mailbox).pk,
         "sessionrecord": make_session(mailbox).pk,
+        "source": make_source(FoundMailbox(mailbox.pk, mailbox.address, 0, 0, True), ScriptedPop3(port=1)).pk,
         "queuedrecipient": queue("a@example.org").recipients.get().pk,
     }
 
