@@ -85,6 +85,12 @@ def normal_login(login: str) -> str:
     return normal_spelling(login)
 
 
+def full_login(login: str, default_domain: str) -> str:
+    """The same with the default domain behind a bare name; "" is no domain. All spellings of a login are one here."""
+    login = normal_login(login)
+    return f"{login}@{default_domain}" if login and default_domain and "@" not in login else login
+
+
 def _mapped(value: str) -> str | None:
     """RFC 8265, 3.3: in lower case, narrow, composed; None: signs that no name has."""
     if value.isascii():

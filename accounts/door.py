@@ -4,7 +4,7 @@ A protocol asks with what it was told, and gets an Admission or an error. To the
 one and the same, in words and in the work that is done for them (promise 7): a wrong password is one slow hash,
 whether its user exists, is suspended, or may use no password. Why it was refused is for the record alone.
 
-A Door belongs to one event loop. `chores` runs beside it, from before the first login (accounts.watch).
+A Door belongs to one event loop. `tend` is called before the first login, and `chores` runs beside it (accounts.watch).
 """
 
 import asyncio

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from django.db import connection
 from django.db.models import Q
 
-from accounts.addresses import normal_domain, normal_login, normal_spelling
+from accounts.addresses import full_login, normal_domain, normal_login, normal_spelling
 from accounts.models import Domain, Mailbox, User
 from accounts.policies import Policy, default_policy, resolve
 
@@ -156,18 +156,18 @@ def find_delegated(wishes: Sequence[tuple[int, str]]) -> list[Credential | None]
 def find_scram_secrets(logins: Sequence[str]) -> list[ScramSecret]:
     """What a login by SCRAM of each name needs. Who is not here costs what one costs who is."""
     credentials = find_credentials(logins)
-    default = Domain.objects.filter(is_default=True).values_list("name", flat=True).first()
+    default = find_default_domain()
     users = {0, *(credential.user_id for credential in credentials if credential)}
     kept = dict(User.objects.filter(pk__in=users).values_list("pk", "scram"))
     return [
-        ScramSecret(credential, kept.get(credential.user_id, "") if credential else "", _full(login, default))
+        ScramSecret(credential, kept.get(credential.user_id, "") if credential else "", full_login(login, default))
         for login, credential in zip(logins, credentials, strict=True)
     ]
 
 
-def _full(login: str, default_domain: str | None) -> str:
-    login = normal_login(login)
-    return login if "@" in login else f"{login}@{default_domain}"
+def find_default_domain() -> str:
+    """The name of the default domain; "" where there is none."""
+    return Domain.objects.filter(is_default=True).values_list("name", flat=True).first() or ""
 
 
 def _rows(statement: str, values: Collection[str]) -> Iterator[tuple[Credential, str]]:

@@ -10,7 +10,9 @@ try is neither looked at nor counted.
   is not in its way. A success changes no count, so nobody guesses in the shadow of somebody else's successes; it
   need not, since a wait begins with a failure and success is none.
 - **Old passwords.** The same password for the same login again is no further guess (`Guesses`), and costs no hash.
-- **Unknown logins** are counted by their names, as existing ones are: waiting tells nothing.
+- **Unknown logins** are counted by their names, as existing ones are: waiting tells nothing. All spellings of a name
+  are one, and a bare name is that in the default domain. Other addresses of the same user count by themselves: it
+  would tell that they are here, and belong together.
 
 Each process keeps what counts in memory, its own failures at once; `exchange`, about once a second, adds them to the
 database and learns those of others. No login asks the database. Clocks of hosts may differ by some seconds.
@@ -32,7 +34,8 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.addresses import kept_login, normal_login
+from accounts.addresses import full_login, kept_login
+from accounts.lookup import find_default_domain
 from accounts.models import LoginResult, Throttle
 from accounts.networks import lies_in, narrow_and_wide
 from accounts.pruning import delete_rows
@@ -77,7 +80,7 @@ _AT_ONCE = 500
 _MOST_ADDED = 4000
 #: What another transaction stamped before this long is surely committed.
 _OVERLAP_SECONDS = 3.0
-#: Seconds between two looks for counts that are forgotten.
+#: Seconds between two looks for counts that are forgotten, and for another default domain.
 _FORGET_EVERY = 10.0
 
 
@@ -120,23 +123,19 @@ class Count:
 class Throttles:
     """The counts as one process knows them. Used from its event loop alone."""
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, default_domain: str = "") -> None:
+        """`default_domain` is learned with the first exchange."""
         self._clock = clock
-        #: Where a try of a login from an address counts.
-        self.place: Callable[[str, str], Place] = functools.lru_cache(maxsize=16_384)(self._find_place)
+        self._default_domain = default_domain
+        self._places = functools.lru_cache(maxsize=16_384)(_find_place)
         self._counts: dict[str, Count] = {}
         self._unsent: dict[str, int] = {}
         self._exchanged_at: float | None = None
         self._forgot_at = 0.0
 
-    def _find_place(self, address: str, login: str) -> Place:
-        name = kept_login(normal_login(login))
-        narrow, wide = narrow_and_wide(address)
-        # No login, as with a token that says itself whose it is, is nobody's whom others could attack.
-        others = [f"{name}|"] if name else []
-        if narrow and not any(lies_in(address, network) for network in settings.THROTTLE_EXEMPT_NETWORKS):
-            others += [f"|{narrow}", f"|{wide}"]
-        return Place(name, narrow, f"{name or '-'}|{narrow or '-'}", tuple(others))
+    def place(self, address: str, login: str) -> Place:
+        """Where a try of a login from an address counts."""
+        return self._places(address, login, self._default_domain)
 
     def waits(self, place: Place) -> tuple[float, float]:
         """Seconds to wait for this login's own failures at this address, and for all others."""
@@ -173,6 +172,7 @@ class Throttles:
         if began - self._forgot_at >= _FORGET_EVERY or len(self._counts) > MOST_COUNTS:
             self._forgot_at = began
             self._forget()
+            self._default_domain = await bridge.run(find_default_domain)
 
     def _wait(self, key: str) -> float:
         count = self._counts.get(key)
@@ -227,12 +227,17 @@ class Waiting:
 def find_waiting(pairs: Sequence[tuple[str, str]], now: float | None = None) -> list[Waiting]:
     """What makes tries of these logins from these addresses wait, the longest wait first; empty where nothing does."""
     moment = time.time() if now is None else now
-    throttles = Throttles()
+    throttles = throttles_now()
     places = [throttles.place(address, login) for login, address in pairs]
     keys = {key for place in places for key in (place.own, *place.others)}
     counts = _counts(Throttle.objects.filter(key__in=keys)) if keys else ()
     found = [Waiting(key, count.after(_rule(key), moment), count.seconds(_rule(key), moment)) for key, count in counts]
     return sorted((each for each in found if each.seconds > 0), key=lambda each: -each.seconds)
+
+
+def throttles_now() -> Throttles:
+    """For a process without a door: they know where tries count, and not what was counted."""
+    return Throttles(default_domain=find_default_domain())
 
 
 def count_failure(place: Place) -> None:
@@ -259,6 +264,16 @@ def _rule(key: str) -> Rule:
     if login:
         return RULES["login here"] if network else RULES["login"]
     return RULES["address"] if network.endswith(("/32", "/64")) else RULES["range"]
+
+
+def _find_place(address: str, login: str, default_domain: str) -> Place:
+    name = kept_login(full_login(login, default_domain))
+    narrow, wide = narrow_and_wide(address)
+    # No login, as with a token that says itself whose it is, is nobody's whom others could attack.
+    others = [f"{name}|"] if name else []
+    if narrow and not any(lies_in(address, network) for network in settings.THROTTLE_EXEMPT_NETWORKS):
+        others += [f"|{narrow}", f"|{wide}"]
+    return Place(name, narrow, f"{name or '-'}|{narrow or '-'}", tuple(others))
 
 
 def _exchange(failed: Mapping[str, int], now: float, window: float | None) -> list[tuple[str, Count]]:

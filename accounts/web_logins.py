@@ -11,13 +11,13 @@ from accounts import known_addresses, records, throttling
 from accounts.callers import Caller
 from accounts.models import LoginResult
 from accounts.records import Attempt
-from accounts.throttling import Throttles, find_waiting
+from accounts.throttling import find_waiting, throttles_now
 
 
 def seconds_to_wait(caller: Caller, login: str) -> int:
     """Seconds until this login may be tried from there; 0: now. An address that is known waits for its own failures."""
     waits = {wait.key: wait.seconds for wait in find_waiting([(login, caller.address)])}
-    place = Throttles().place(caller.address, login)
+    place = throttles_now().place(caller.address, login)
     own = waits.pop(place.own, 0.0)
     others = max(waits.values(), default=0.0)
     if others > own and not known_addresses.find_known([(place.login, place.network)])[0]:
@@ -27,13 +27,13 @@ def seconds_to_wait(caller: Caller, login: str) -> int:
 
 def refused(caller: Caller, login: str, *, began: float) -> None:
     """It was a wrong guess; `began` by time.perf_counter()."""
-    throttling.count_failure(Throttles().place(caller.address, login))
+    throttling.count_failure(throttles_now().place(caller.address, login))
     _record(caller, login, LoginResult.WRONG, began)
 
 
 def admitted(caller: Caller, login: str, *, began: float) -> None:
     """It was let in."""
-    place = Throttles().place(caller.address, login)
+    place = throttles_now().place(caller.address, login)
     known_addresses.write_known(place.login, place.network)
     _record(caller, login, LoginResult.ADMITTED, began)
 

@@ -41,6 +41,7 @@ class Pop3Worker(ServerWorker):
         self._bridge = Bridge(awake=1)
         await self._bridge.run(functools.partial(workers.register, **self._row))
         self._door = Door(self._bridge)
+        await self._door.tend()
         self._keeper = Keeper(bridge=self._bridge, door=self._door, worker=self._row["worker"])
         reception = Reception(self._keeper, starttls=self.tls is not None)
         reception.announce(await self._bridge.run(find_announced))

@@ -47,6 +47,8 @@ class SmtpWorker(ServerWorker):
         self._bridge = Bridge(threads=DATABASE_THREADS)
         submits = any(bind.role == Service.SUBMISSION.value for bind in self.app.binds)
         self._door = Door(self._bridge) if submits else None
+        if self._door is not None:
+            await self._door.tend()
         self._authenticator = _make_authenticator()
         self._spam = _make_spam_check()
         self._storing = Bridge(threads=1)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from accounts import door
+from accounts import door, throttling
 from accounts.callers import Caller, Protocol
 from accounts.door import ThrottledError
 from accounts.hashing import Hashing, TooBusyError
 from accounts.models import LoginRecord, LoginResult, User
-from accounts.services import set_password
+from accounts.services import create_domain, set_default_domain, set_password
 from tests.accounts.house import ALFRED, ELSEWHERE, HOME, JULES, RIGHT, House
 
 Hashes = Callable[[], int]
@@ -230,3 +230,51 @@ def test_too_many_at_once_are_told_to_come_later_and_not_counted(house: House, m
                 house.admit(password=f"guess {number}")
             assert (caught.value.seconds, caught.value.reason) == (door.BUSY_SECONDS, LoginResult.BUSY)
     assert house.admit()
+
+
+# --- One account, one count ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["jules", "nobody"])
+def test_the_spellings_of_a_login_share_its_tries(house: House, name: str) -> None:
+    """Whether it is here or not: three for nothing, then each waits."""
+    house.tend()
+    spellings = [name, f"{name}@maison.mrs", f"{name}%maison.mrs", f" {name.upper()} ", f"{name}@Maison.MRS"]
+    for number, login in enumerate(spellings[:3]):
+        house.refusal(login, password=f"guess {number}")
+    began = house.clock.now
+    waits = []
+    for number, login in enumerate(spellings):
+        house.refusal(login, password=f"another guess {number}")
+        waits.append(house.clock.now - began)
+        began = house.clock.now
+    assert waits == pytest.approx([0, 1, 2, 4, 8], abs=0.1)  # what was waited is forgotten a little
+    assert house.throttled(name) == house.throttled(f"{name}%maison.mrs") > 10
+
+
+def test_a_bare_name_follows_the_default_domain(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling, "_FORGET_EVERY", 0)
+    house.tend()
+    for number in range(10):
+        house.guess("jules", password=f"guess {number}")
+    assert house.throttled(JULES) > 10
+    set_default_domain(domain=create_domain(name="alfred.maison.mrs"))
+    house.tend()
+    house.refusal("jules", password="another guess")
+    assert house.throttled(JULES) > 10
+
+
+def test_the_same_wrong_password_is_one_guess_in_every_spelling(house: House, hashes: Hashes) -> None:
+    house.tend()
+    hashes()
+    for login in ("jules", JULES, "JULES%maison.mrs"):
+        house.refusal(login, password="old")
+    assert hashes() == 1
+
+
+def test_an_address_from_which_the_bare_name_came_in_is_known_for_the_full_one(house: House) -> None:
+    house.tend()
+    house.admit("jules", address=ELSEWHERE)
+    for number in range(60):
+        house.guess(password=f"guess {number}", address=f"203.0.113.{number}")
+    assert house.admit(JULES, address=ELSEWHERE)

@@ -46,6 +46,7 @@ def test_each_is_recorded() -> None:
 
 def test_failures_over_mail_protocols_count_here_and_the_other_way_round(house: House) -> None:
     house.clock.now = time.time()
+    house.tend()
     for number in range(4):
         house.refusal("jules", f"guess {number}")
     house.tend()
