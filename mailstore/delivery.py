@@ -8,6 +8,7 @@ The lock of an open session is another thing: no delivery waits for it.
 
 import enum
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -167,6 +168,21 @@ class Import:
     unique_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message for recipients, each of whom gets it with a trace header of its own.
+
+    With `all_or_none` it is stored for all of them or for none (SMTP has one reply for all); else each for itself
+    (LMTP, RFC 2033, 4.2). The mailboxes whose ids are `optional` keep it from nobody.
+    """
+
+    body: Body
+    envelope: Envelope
+    recipients: Sequence[FoundMailbox]
+    all_or_none: bool
+    optional: Collection[int] = ()
+
+
 def deliver(
     *,
     body: Body,
@@ -176,29 +192,27 @@ def deliver(
     optional: Collection[int] = (),
     maildrops: dict[int, Maildrop] | None = None,
 ) -> list[Outcome]:
-    """Store a message for each recipient, with a trace header of its own, in one transaction.
+    """Make one Delivery; see `deliver_many`."""
+    delivery = Delivery(body, envelope, recipients, all_or_none, optional)
+    return deliver_many(deliveries=[delivery], maildrops=maildrops)[0]
 
-    With `all_or_none` it is stored for all of them or for none (SMTP has one reply for all); else each for itself
-    (LMTP, RFC 2033, 4.2). The mailboxes whose ids are `optional` keep it from nobody. `maildrops`
-    are the rows of all of them, where the caller's transaction has locked them already; their counters change with it.
-    Raises django.db.DatabaseError; then nothing is stored, and a transaction around it goes on from a savepoint of its
-    own alone.
+
+def deliver_many(
+    *, deliveries: Sequence[Delivery], maildrops: dict[int, Maildrop] | None = None
+) -> list[list[Outcome]]:
+    """Make deliveries in one transaction; answers for each what became of it for each recipient.
+
+    `maildrops` are the rows of all of them, where the caller's transaction has locked them already; their counters
+    change with it. Raises django.db.DatabaseError; then nothing is stored, the counters in those rows are wrong, and a
+    transaction around it goes on from a savepoint of its own alone.
     """
-    fields, now = body.envelope_fields(), timezone.now()
+    now = timezone.now()
     with transaction.atomic(savepoint=False):
         if maildrops is None:
-            maildrops = lock_maildrops([recipient.id for recipient in recipients])
-        outcomes = _outcomes(body, envelope, recipients, maildrops)
-        needed = [outcome for each, outcome in zip(recipients, outcomes, strict=True) if each.id not in optional]
-        if all_or_none and any(outcome is not Outcome.STORED for outcome in needed):
-            return [Outcome.HELD_BACK if outcome is Outcome.STORED else outcome for outcome in outcomes]
-        additions = []
-        for recipient, outcome in zip(recipients, outcomes, strict=True):
-            if outcome is Outcome.STORED:
-                top = envelope.trace_header(recipient.address)
-                additions.append(_Addition(maildrops[recipient.id], body, fields, now, top))
-        _store(additions)
-    return outcomes
+            maildrops = lock_maildrops([recipient.id for each in deliveries for recipient in each.recipients])
+        decided = [_decide(delivery, maildrops, now) for delivery in deliveries]
+        _store([addition for _, additions in decided for addition in additions])
+    return [outcomes for outcomes, _ in decided]
 
 
 def append(*, mailbox_id: int, body: Body, received_at: datetime | None = None, unique_id: str = "") -> int:
@@ -229,25 +243,44 @@ def append_many(*, mailbox_id: int, imports: Sequence[Import]) -> list[int]:
     return list(range(first, first + len(imports)))
 
 
-def _outcomes(
-    body: Body, envelope: Envelope, recipients: Sequence[FoundMailbox], maildrops: dict[int, Maildrop]
-) -> list[Outcome]:
+def _decide(
+    delivery: Delivery, maildrops: dict[int, Maildrop], now: datetime
+) -> tuple[list[Outcome], list["_Addition"]]:
+    """What becomes of a message for each recipient, and what is to be stored of it."""
+    outcomes = _outcomes(delivery, maildrops)
+    needed = [
+        outcome
+        for recipient, outcome in zip(delivery.recipients, outcomes, strict=True)
+        if recipient.id not in delivery.optional
+    ]
+    if delivery.all_or_none and any(outcome is not Outcome.STORED for outcome in needed):
+        return [Outcome.HELD_BACK if outcome is Outcome.STORED else outcome for outcome in outcomes], []
+    body, fields = delivery.body, delivery.body.envelope_fields()
+    return outcomes, [
+        _Addition(maildrops[recipient.id], body, fields, now, delivery.envelope.trace_header(recipient.address))
+        for recipient, outcome in zip(delivery.recipients, outcomes, strict=True)
+        if outcome is Outcome.STORED
+    ]
+
+
+def _outcomes(delivery: Delivery, maildrops: dict[int, Maildrop]) -> list[Outcome]:
     """Who has room; a mailbox that is named twice needs it twice."""
-    messages = {mailbox_id: maildrop.message_count for mailbox_id, maildrop in maildrops.items()}
-    octets = {mailbox_id: maildrop.octets for mailbox_id, maildrop in maildrops.items()}
+    messages: Counter[int] = Counter()
+    octets: Counter[int] = Counter()
     outcomes = []
-    for recipient in recipients:
-        if recipient.id not in maildrops:
+    for recipient in delivery.recipients:
+        maildrop = maildrops.get(recipient.id)
+        if maildrop is None:
             outcomes.append(Outcome.GONE)
             continue
-        messages_then = messages[recipient.id] + 1
-        octets_then = octets[recipient.id] + len(envelope.trace_header(recipient.address)) + body.octets
-        too_many = 0 < recipient.quota_messages < messages_then
-        too_large = 0 < recipient.quota_octets < octets_then
+        needed = len(delivery.envelope.trace_header(recipient.address)) + delivery.body.octets
+        too_many = 0 < recipient.quota_messages < maildrop.message_count + messages[recipient.id] + 1
+        too_large = 0 < recipient.quota_octets < maildrop.octets + octets[recipient.id] + needed
         if too_many or too_large:
             outcomes.append(Outcome.OVER_QUOTA)
             continue
-        messages[recipient.id], octets[recipient.id] = messages_then, octets_then
+        messages[recipient.id] += 1
+        octets[recipient.id] += needed
         outcomes.append(Outcome.STORED)
     return outcomes
 
@@ -261,7 +294,7 @@ def _check_unique_id(unique_id: str, maildrop: Maildrop) -> None:
 
 @dataclass(slots=True)
 class _Addition:
-    """One message on its way into one maildrop, whose row is locked."""
+    """One message on its way into one maildrop, whose row is locked: it has its uid and is counted in the row."""
 
     maildrop: Maildrop
     body: Body
@@ -269,34 +302,31 @@ class _Addition:
     received_at: datetime
     top: bytes
     unique_id: str = ""
+    uid: int = field(init=False)
     surrogate_octets: int | None = field(init=False)
 
     def __post_init__(self) -> None:
+        maildrop = self.maildrop
         self.surrogate_octets = self.body.surrogate_octets(self.top)
+        self.uid, maildrop.next_uid = maildrop.next_uid, maildrop.next_uid + 1
+        maildrop.message_count += 1
+        maildrop.octets += len(self.top) + self.body.octets
 
 
 def _store(additions: Sequence[_Addition]) -> None:
-    """Give out uids, write the rows, and bring the counters up to date."""
-    placed = [(addition, _give_uid(addition)) for addition in additions]
-    for start in range(0, len(placed), _BATCH_ROWS):
-        rows = [_message_row(addition, uid) for addition, uid in placed[start : start + _BATCH_ROWS]]
-        insert_rows(Message, _MESSAGE_COLUMNS, rows)
+    """Write the rows, and the counters."""
+    if not additions:
+        return
+    for start in range(0, len(additions), _BATCH_ROWS):
+        batch = additions[start : start + _BATCH_ROWS]
+        insert_rows(Message, _MESSAGE_COLUMNS, [_message_row(addition) for addition in batch])
     _write_contents(
-        (addition.maildrop.mailbox_id, uid, number, piece)
-        for addition, uid in placed
+        (addition.maildrop.mailbox_id, addition.uid, number, piece)
+        for addition in additions
         for number, piece in enumerate(addition.body.pieces(addition.top))
     )
     _note_surrogates(additions)
     save_changed(*{addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values())
-
-
-def _give_uid(addition: _Addition) -> int:
-    """The maildrop's next uid; the message is counted in its row."""
-    maildrop = addition.maildrop
-    uid, maildrop.next_uid = maildrop.next_uid, maildrop.next_uid + 1
-    maildrop.message_count += 1
-    maildrop.octets += len(addition.top) + addition.body.octets
-    return uid
 
 
 def _note_surrogates(additions: Sequence[_Addition]) -> None:
@@ -313,11 +343,11 @@ _MESSAGE_COLUMNS = (
 _CONTENT_COLUMNS = ("mailbox_id", "uid", "piece", "octets")
 
 
-def _message_row(addition: _Addition, uid: int) -> tuple[Any, ...]:
+def _message_row(addition: _Addition) -> tuple[Any, ...]:
     """Values of _MESSAGE_COLUMNS."""
     body, fields, top = addition.body, addition.fields, len(addition.top)
     return (
-        addition.maildrop.mailbox_id, uid, top + body.octets, top + body.wire_octets, top + body.header_octets,
+        addition.maildrop.mailbox_id, addition.uid, top + body.octets, top + body.wire_octets, top + body.header_octets,
         addition.surrogate_octets, addition.unique_id, moment(addition.received_at),
         fields.subject, fields.sender, moment(fields.dated_at), fields.message_id,
     )  # fmt: skip

@@ -5,6 +5,7 @@ or a mailbox that is forwarded, is taken whole: a mailbox behind it that turns o
 message from the others. That copy goes into the queue, whose notice then tells the sender.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,12 +16,14 @@ from django.utils.crypto import salted_hmac
 from accounts import activity
 from accounts.lookup import FoundMailbox, find_local_domains
 from accounts.routing import DeadEnd, Forward, Route, find_routes
-from mailstore.delivery import Body, Envelope, Outcome, deliver
+from mailstore.delivery import Body, Delivery, Envelope, Outcome, deliver_many
 from mailstore.models import Maildrop
 from mailstore.rows import lock_maildrops
 from smtpservice import queue
 from smtpservice.commands import Mail
 from smtpservice.srs import Srs
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,61 +74,67 @@ def store_many(deposits: Sequence[Deposit]) -> Sequence[list[Outcome] | BaseExce
         return [store_one(deposits[0])]
     with transaction.atomic():
         # In ascending order for all of them, as for one: no two of us wait for each other in a circle.
-        locked = lock_maildrops([mailbox_id for deposit in deposits for mailbox_id in _mailbox_ids(deposit)])
+        wanted = {mailbox.id for deposit in deposits for mailbox in _mailboxes(deposit)}
+        try:
+            return _store_all(deposits, lock_maildrops(wanted))
+        except Exception as error:
+            logger.info("messages are stored one by one, since one of them was not: %s", error)
+        locked = lock_maildrops(wanted)  # the counters are read anew
         return [_store_among(deposit, locked) for deposit in deposits]
-
-
-def store_one(deposit: Deposit) -> list[Outcome]:
-    """`store`, with its arguments in one."""
-    return store(parcel=deposit.parcel, recipients=deposit.recipients, all_or_none=deposit.all_or_none)
 
 
 def _store_among(deposit: Deposit, locked: dict[int, Maildrop]) -> list[Outcome] | BaseException:
     """One of several. After an error the counters of its maildrops are read anew."""
     try:
-        return store(
-            parcel=deposit.parcel,
-            recipients=deposit.recipients,
-            all_or_none=deposit.all_or_none,
-            maildrops={key: locked[key] for key in _mailbox_ids(deposit) if key in locked},
-        )
+        return _store_all([deposit], locked)[0]
     except Exception as error:
-        locked.update(lock_maildrops(_mailbox_ids(deposit)))
+        locked.update(lock_maildrops(mailbox.id for mailbox in _mailboxes(deposit)))
         return error
 
 
-def _mailbox_ids(deposit: Deposit) -> list[int]:
-    return [mailbox.id for each in deposit.recipients for mailbox in each.route.mailboxes]
-
-
-def store(
-    *,
-    parcel: Parcel,
-    recipients: Sequence[Accepted],
-    all_or_none: bool,
-    maildrops: dict[int, Maildrop] | None = None,
-) -> list[Outcome]:
+def store_one(deposit: Deposit) -> list[Outcome]:
     """Store and queue a message; answers what became of it for each recipient.
 
     Raises django.db.DatabaseError, and then nothing is stored. With `all_or_none` nothing is stored where one of the
-    mailboxes that were named cannot have it. `maildrops` as for mailstore.delivery.deliver.
+    mailboxes that were named cannot have it.
     """
-    here = [each for each in recipients if not each.wants_to_know]
-    mailboxes = {mailbox.id: mailbox for each in here for mailbox in each.route.mailboxes}
-    named = {each.route.mailboxes[0].id for each in here if each.route.direct}
+    return _store_all([deposit])[0]
+
+
+def store(*, parcel: Parcel, recipients: Sequence[Accepted], all_or_none: bool) -> list[Outcome]:
+    """`store_one`, by its parts."""
+    return store_one(Deposit(parcel, recipients, all_or_none))
+
+
+def _store_all(deposits: Sequence[Deposit], maildrops: dict[int, Maildrop] | None = None) -> list[list[Outcome]]:
+    """All of them or none. `maildrops` as for mailstore.delivery.deliver_many."""
     with transaction.atomic():
-        found = deliver(
-            body=parcel.body,
-            envelope=parcel.envelope,
-            recipients=list(mailboxes.values()),
-            all_or_none=all_or_none,
-            optional=mailboxes.keys() - named,
-            maildrops=maildrops,
-        )
-        outcomes = dict(zip(mailboxes, found, strict=True))
-        if Outcome.HELD_BACK not in found:
-            _queue(parcel, recipients, {mailboxes[key] for key, outcome in outcomes.items() if outcome in _LATER})
-    activity.count("deliveries", found.count(Outcome.STORED))
+        found = deliver_many(deliveries=[_delivery(deposit) for deposit in deposits], maildrops=maildrops)
+        answers = [_queue_rest(deposit, outcomes) for deposit, outcomes in zip(deposits, found, strict=True)]
+    activity.count("deliveries", sum(outcomes.count(Outcome.STORED) for outcomes in found))
+    return answers
+
+
+def _mailboxes(deposit: Deposit) -> list[FoundMailbox]:
+    """Each mailbox once that a message is delivered to by now."""
+    here = [each for each in deposit.recipients if not each.wants_to_know]
+    return list({mailbox.id: mailbox for each in here for mailbox in each.route.mailboxes}.values())
+
+
+def _delivery(deposit: Deposit) -> Delivery:
+    parcel, mailboxes = deposit.parcel, _mailboxes(deposit)
+    named = {each.route.mailboxes[0].id for each in deposit.recipients if each.route.direct and not each.wants_to_know}
+    optional = {mailbox.id for mailbox in mailboxes} - named
+    return Delivery(parcel.body, parcel.envelope, mailboxes, deposit.all_or_none, optional)
+
+
+def _queue_rest(deposit: Deposit, found: Sequence[Outcome]) -> list[Outcome]:
+    """Queue a message for those who are elsewhere; answers for each recipient. `found` is of each of `_mailboxes`."""
+    mailboxes, recipients = _mailboxes(deposit), deposit.recipients
+    outcomes = {mailbox.id: outcome for mailbox, outcome in zip(mailboxes, found, strict=True)}
+    if Outcome.HELD_BACK not in found:
+        later = {mailbox for mailbox in mailboxes if outcomes[mailbox.id] in _LATER}
+        _queue(deposit.parcel, recipients, later)
     others = Outcome.HELD_BACK if Outcome.HELD_BACK in found else Outcome.STORED
     return [
         outcomes[each.route.mailboxes[0].id] if each.route.direct and not each.wants_to_know else others

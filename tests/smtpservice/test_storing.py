@@ -210,6 +210,20 @@ def test_messages_of_the_same_moment_are_one_commit_and_none_is_lost() -> None:
         body.close()
 
 
+def test_twelve_messages_of_the_same_moment_cost_as_many_statements_as_two() -> None:
+    bodies = [body_of(b"Subject: %d\r\n\r\n" % number) for number in range(6)]
+    deposits = [deposit(address, body) for body in bodies for address in (JULES, ALFRED)]
+    store_many(deposits)  # the rows of the maildrops are there then
+    statements = []
+    for some in (deposits[:2], deposits):
+        with CaptureQueriesContext(connection) as queries:
+            assert store_many(some) == [[Outcome.STORED]] * len(some)
+        statements.append(len(queries))
+    assert statements[0] == statements[1]
+    for body in bodies:
+        body.close()
+
+
 def test_one_that_fails_does_so_alone_and_the_counters_stay_right(monkeypatch: pytest.MonkeyPatch) -> None:
     alias("out", JULES, "x@elsewhere.org")
 
