@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from django.db import connection
 from django.db.models import Q
 
 from accounts.addresses import full_login, normal_domain, normal_login, normal_spelling
 from accounts.models import Domain, Mailbox, User
 from accounts.policies import Policy, default_policy, resolve
+from mailplatform.statements import Statement
 
 _CREDENTIALS = """
 SELECT mailbox.id, mailbox.address, mailbox.user_id, owner.password, mailbox.is_active, owner.is_active,
@@ -18,12 +18,14 @@ FROM accounts_mailbox mailbox
     JOIN accounts_user owner ON owner.id = mailbox.user_id
     JOIN accounts_domain domain ON domain.id = mailbox.domain_id
 WHERE """
-_OF_ADDRESSES = f"{_CREDENTIALS} mailbox.address IN ({{}})"
+_OF_ADDRESSES = Statement(f"{_CREDENTIALS} mailbox.address = ANY($wanted::text[])")
 # Of several the one to open comes last: in the default domain the one that is called like its user, or else the first
 # that was made. Who has a combined maildrop needs none there, and an active one opens it.
-_OF_NAMES = f"""{_CREDENTIALS} owner.username IN ({{}}) AND (domain.is_default OR owner.combined)
+_OF_NAMES = Statement(
+    f"""{_CREDENTIALS} owner.username = ANY($wanted::text[]) AND (domain.is_default OR owner.combined)
 ORDER BY owner.combined AND mailbox.is_active, domain.is_default, mailbox.local_part = owner.username,
     mailbox.id DESC"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,18 +172,16 @@ def find_default_domain() -> str:
     return Domain.objects.filter(is_default=True).values_list("name", flat=True).first() or ""
 
 
-def _rows(statement: str, values: Collection[str]) -> Iterator[tuple[Credential, str]]:
+def _rows(statement: Statement, values: Collection[str]) -> Iterator[tuple[Credential, str]]:
     """SQL of our own: every login waits for it, and the ORM takes five times the processor time to say the same."""
     if not values:
         return
     default = default_policy()
-    with connection.cursor() as cursor:
-        cursor.execute(statement.format(", ".join(["%s"] * len(values))), list(values))
-        for row in cursor.fetchall():
-            mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, combined, name = row[:9]
-            active = bool(mailbox_active and user_active)
-            policy = resolve(row[9:11], row[11:], default)
-            yield (
-                Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), bool(combined), policy),
-                name,
-            )
+    for row in statement.fetch(wanted=list(values)):
+        mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, combined, name = row[:9]
+        active = bool(mailbox_active and user_active)
+        policy = resolve(row[9:11], row[11:], default)
+        yield (
+            Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), bool(combined), policy),
+            name,
+        )

@@ -109,11 +109,12 @@ def in_database(folder: Path, database_url: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def cluster() -> Iterator[tuple[str, int]]:
-    """PostgreSQL as it is installed, with every commit synchronous; only its place is another. URL and process."""
+    """PostgreSQL as it is installed, with every commit synchronous; only its place is another, and it is reached by its
+    socket of the file system, where Dovecot has its mail too. URL and process."""
     programs = postgresql_programs()
     if programs is None:
         raise NotStartedError("PostgreSQL is not installed. On Debian: apt install postgresql")
-    with postgresql(programs, fsync=True) as url:
+    with postgresql(programs, fsync=True, by_socket=True) as url:
         with psycopg.connect(url) as connection:
             backend = Path(f"/proc/{connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()
         yield url, int(backend[1])

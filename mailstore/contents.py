@@ -11,12 +11,16 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from psycopg.pq import Format
 
+from mailplatform.statements import Statement
 from mailstore.models import Content
 
 # SQL of our own, since RETR waits for it: the ORM takes five times the processor time to say the same.
-_FIRST_PIECES = "SELECT uid, octets FROM mailstore_content WHERE mailbox_id = %s AND piece = 0 AND uid IN ({})"
+_FIRST_PIECES = "SELECT uid, octets FROM mailstore_content WHERE mailbox_id = $mailbox_id::bigint AND piece = 0 AND "
+_BETWEEN = "uid BETWEEN $first::bigint AND $last::bigint"
+#: Uids without a gap are nearly all that is read; SQLite finds them a quarter faster than each by itself.
+_RANGE = Statement(_FIRST_PIECES + _BETWEEN)
 #: What mailstore.rows.among says of PostgreSQL.
-_BETWEEN = " AND uid BETWEEN %s AND %s"
+_SOME = Statement(_FIRST_PIECES + "uid = ANY($uids::bigint[]){between}", between=f" AND {_BETWEEN}")
 
 
 class ContentMissingError(Exception):
@@ -37,12 +41,10 @@ def read_first_pieces(mailbox_id: int, uids: Sequence[int]) -> dict[int, bytes]:
     """uid -> first piece of the wire form; without those that are not there."""
     if not uids:
         return {}
-    sql, parameters = _FIRST_PIECES.format(", ".join(["%s"] * len(uids))), [mailbox_id, *uids]
-    if connection.vendor == "postgresql":
-        sql, parameters = sql + _BETWEEN, [*parameters, min(uids), max(uids)]
-    with octets_cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return {uid: bytes(octets) for uid, octets in cursor.fetchall()}
+    first, last = min(uids), max(uids)
+    if last - first < len(uids):
+        return dict(_RANGE.fetch(mailbox_id=mailbox_id, first=first, last=last))
+    return dict(_SOME.fetch(mailbox_id=mailbox_id, first=first, last=last, uids=list(uids)))
 
 
 def read_pieces(mailbox_id: int, uid: int, *, wire_octets: int, first: bytes | None) -> Iterator[bytes]:

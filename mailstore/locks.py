@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.backends.utils import CursorWrapper
 
+from mailplatform.statements import Statement
 from mailstore.models import Maildrop
 
 
@@ -35,27 +34,44 @@ Taken = tuple[int, int, int, int, int, int, int, int]
 _COLUMNS = 8
 
 _TAKE = """
-UPDATE mailstore_maildrop SET lock_worker = %s, locked_at = %s, opened_at = %s,
-    lock_serial = CASE WHEN lock_serial < %s THEN %s ELSE lock_serial + 1 END
+UPDATE mailstore_maildrop SET lock_worker = $worker::uuid, locked_at = $now::timestamptz, opened_at = $now::timestamptz,
+    lock_serial = CASE WHEN lock_serial < $serial::bigint THEN $serial::bigint ELSE lock_serial + 1 END
 WHERE mailbox_id IN (
-    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id IN ({mailboxes}) AND {takeable}{rested}
-    ORDER BY mailbox_id{for_update}
+    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id = ANY($mailbox_ids::bigint[]) AND {takeable}{rested}
+    ORDER BY mailbox_id{{for_update}}
 )
-RETURNING mailbox_id, lock_serial, uidvalidity, next_uid, message_count, octets, version, has_surrogates{unhurried}
+RETURNING mailbox_id, lock_serial, uidvalidity, next_uid, message_count, octets, version, has_surrogates{{unhurried}}
 """
-_FREE_OR_DEAD = {False: "lock_worker IS NULL", True: "(lock_worker IS NULL OR lock_worker = %s AND lock_serial = %s)"}
-_RESTED = {False: "", True: " AND (opened_at IS NULL OR opened_at <= %s)"}
 _FREE = """
 UPDATE mailstore_maildrop SET lock_worker = NULL
 WHERE mailbox_id IN (
-    SELECT mailbox_id FROM mailstore_maildrop WHERE {held}
+    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id = ANY($mailbox_ids::bigint[])
+        AND lock_worker = $worker::uuid AND mailbox_id || '.' || lock_serial = ANY($locks::text[])
     ORDER BY mailbox_id{for_update}
 )
 RETURNING mailbox_id{unhurried}
 """
+_FREE_OR_DEAD = {
+    False: "lock_worker IS NULL",
+    True: "(lock_worker IS NULL OR lock_worker = $dead_worker::uuid AND lock_serial = $dead_serial::bigint)",
+}
+_RESTED = {False: "", True: " AND (opened_at IS NULL OR opened_at <= $opened_before::timestamptz)"}
 #: Part of what is returned, so that it is carried out, and in force until this transaction has ended.
-_UNHURRIED = ", set_config('synchronous_commit', 'off', true)"
-_HELD = "(mailbox_id = %s AND lock_worker = %s AND lock_serial = %s)"
+_UNHURRIED = {False: "", True: ", set_config('synchronous_commit', 'off', true)"}
+
+
+def _statement(text: str, *, alone: bool) -> Statement:
+    return Statement(text, for_update=" FOR UPDATE", unhurried=_UNHURRIED[alone])
+
+
+#: By whether there is a dead session, and whether there is a delay; within a transaction, and alone.
+_TAKES = {
+    (dead, delay, alone): _statement(_TAKE.format(takeable=_FREE_OR_DEAD[dead], rested=_RESTED[delay]), alone=alone)
+    for dead in (False, True)
+    for delay in (False, True)
+    for alone in (False, True)
+}
+_FREES = {alone: _statement(_FREE, alone=alone) for alone in (False, True)}
 
 
 def take_locks(
@@ -65,32 +81,29 @@ def take_locks(
 
     With `opened_before` only those of them whose last session began no later.
     """
-    sql = _TAKE.format(
-        mailboxes=", ".join(["%s"] * len(mailbox_ids)),
-        takeable=_FREE_OR_DEAD[dead is not None],
-        rested=_RESTED[opened_before is not None],
-        **_of_database(),
-    )
-    moment = connection.ops.adapt_datetimefield_value(now)
     serial = int(now.timestamp() * 1_000_000)
-    holder = [_key(dead.worker), dead.serial] if dead else []
-    rest = [connection.ops.adapt_datetimefield_value(opened_before)] if opened_before else []
-    with _cursor() as cursor:
-        cursor.execute(sql, [_key(worker), moment, moment, serial, serial, *mailbox_ids, *holder, *rest])
-        return [row[:_COLUMNS] for row in cursor.fetchall()]
+    with _unhurried() as alone:
+        taken = _TAKES[dead is not None, opened_before is not None, alone]
+        rows = taken.fetch(
+            mailbox_ids=list(mailbox_ids), worker=worker, now=now, serial=serial, opened_before=opened_before,
+            dead_worker=dead and dead.worker, dead_serial=dead and dead.serial,
+        )  # fmt: skip
+    return [row[:_COLUMNS] for row in rows]
 
 
 def free_locks(held: Sequence[tuple[int, Lock]]) -> set[int]:
     """Free the locks that are in force still; answers the mailboxes of those."""
-    if not held:
-        return set()
-    sql = _FREE.format(held=" OR ".join([_HELD] * len(held)), **_of_database())
-    parameters: list[Any] = []
-    for mailbox_id, lock in held:
-        parameters += (mailbox_id, _key(lock.worker), lock.serial)
-    with _cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return {row[0] for row in cursor.fetchall()}
+    freed: set[int] = set()
+    for worker in {lock.worker for _, lock in held}:  # one, nearly always
+        its = [(mailbox_id, lock.serial) for mailbox_id, lock in held if lock.worker == worker]
+        with _unhurried() as alone:
+            rows = _FREES[alone].fetch(
+                mailbox_ids=[mailbox_id for mailbox_id, _ in its],
+                worker=worker,
+                locks=[f"{mailbox_id}.{serial}" for mailbox_id, serial in its],
+            )
+        freed.update(row[0] for row in rows)
+    return freed
 
 
 def find_holders(mailbox_ids: Sequence[int]) -> list[Lock | None]:
@@ -105,26 +118,18 @@ def find_holders(mailbox_ids: Sequence[int]) -> list[Lock | None]:
 
 
 @contextmanager
-def _cursor() -> Iterator[CursorWrapper]:
-    """A cursor whose statements, where they are transactions of their own, do not wait for the disk; on PostgreSQL
-    they say so themselves (_UNHURRIED)."""
-    with connection.cursor() as cursor:
-        if connection.vendor != "sqlite" or connection.in_atomic_block:
-            yield cursor
-            return
-        cursor.execute("PRAGMA synchronous=NORMAL")
-        try:
-            yield cursor
-        finally:
-            cursor.execute("PRAGMA synchronous=FULL")
+def _unhurried() -> Iterator[bool]:
+    """A statement that is a transaction of its own, which is what is given, does not wait for the disk; on PostgreSQL
+    it says so itself (_UNHURRIED)."""
+    alone = not connection.in_atomic_block
+    if connection.vendor != "sqlite" or not alone:
+        yield alone
+        return
+    _NORMAL.fetch()
+    try:
+        yield alone
+    finally:
+        _FULL.fetch()
 
 
-def _of_database() -> dict[str, str]:
-    """What PostgreSQL's statements have that SQLite's have not."""
-    if connection.vendor == "sqlite":
-        return {"for_update": "", "unhurried": ""}
-    return {"for_update": " FOR UPDATE", "unhurried": "" if connection.in_atomic_block else _UNHURRIED}
-
-
-def _key(worker: UUID) -> Any:
-    return Maildrop._meta.get_field("lock_worker").get_db_prep_value(worker, connection)
+_NORMAL, _FULL = Statement("PRAGMA synchronous=NORMAL"), Statement("PRAGMA synchronous=FULL")

@@ -84,8 +84,11 @@ def postgresql_programs() -> Path | None:
 
 
 @contextlib.contextmanager
-def postgresql(programs: Path, *, fsync: bool = False, directory: str | None = None) -> Iterator[str]:
-    """A cluster of its own in a temporary folder; gives its DATABASE_URL. Tests need no disk to survive a crash."""
+def postgresql(
+    programs: Path, *, fsync: bool = False, directory: str | None = None, by_socket: bool = False
+) -> Iterator[str]:
+    """A cluster of its own in a temporary folder; gives its DATABASE_URL, by TCP or by its socket of the file system.
+    Tests need no disk to survive a crash."""
     # PostgreSQL refuses to run as root: then it runs as its own user.
     user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
     with tempfile.TemporaryDirectory(prefix="mailplatform-pg-", dir=directory, ignore_cleanup_errors=True) as folder:
@@ -103,7 +106,8 @@ def postgresql(programs: Path, *, fsync: bool = False, directory: str | None = N
         subprocess.run([*init, "--no-sync"], **run)
         subprocess.run([*control, "-o", options, "start"], **run)
         try:
-            yield f"postgres://postgres@127.0.0.1:{port}/postgres"
+            socket_url = f"postgres://postgres@:{port}/postgres?host={folder}"
+            yield socket_url if by_socket else f"postgres://postgres@127.0.0.1:{port}/postgres"
         finally:
             subprocess.run([*control, "-m", "immediate", "stop"], **run)
 

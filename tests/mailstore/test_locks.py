@@ -10,6 +10,7 @@ from django.db import DatabaseError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
+from mailplatform.statements import Statement
 from mailstore import locks
 from mailstore.locks import Lock, find_holders, free_locks, take_locks
 from mailstore.models import Maildrop
@@ -109,7 +110,8 @@ class TestBesideOthers:
                 assert cursor.fetchone() == ("on",)
 
     def test_also_after_an_error(self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(locks, "_TAKE", "UPDATE mailstore_maildrop SET no_such_column = 1")
+        broken = Statement("UPDATE mailstore_maildrop SET no_such_column = 1")
+        monkeypatch.setattr(locks, "_TAKES", dict.fromkeys(locks._TAKES, broken))
         with pytest.raises(DatabaseError):
             take(mailbox)
         self.assert_disk_is_waited_for()

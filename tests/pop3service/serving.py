@@ -6,6 +6,7 @@ The loop runs in a thread, so that a test is written as a client sees it: say so
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import socket
 import ssl
 import threading
@@ -26,6 +27,7 @@ from mailplatform.bridge import Bridge
 from mailplatform.gate import Gate
 from mailplatform.networks import Networks
 from mailplatform.places import Places
+from mailplatform.statements import Statement
 from pop3service import workers
 from pop3service.keeper import Keeper
 from pop3service.protocol import Session
@@ -240,14 +242,17 @@ class Outage:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lasts = False
-        execute = CursorWrapper.execute
+        for owner, name in ((CursorWrapper, "execute"), (Statement, "fetch")):
+            monkeypatch.setattr(owner, name, self._failing(getattr(owner, name)))
 
-        def fail_or_execute(cursor: CursorWrapper, *arguments: Any) -> Any:
+    def _failing(self, execute: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(execute)
+        def fail_or_execute(*arguments: Any, **parameters: Any) -> Any:
             if self.lasts:
                 raise OperationalError(self.DETAIL)
-            return execute(cursor, *arguments)
+            return execute(*arguments, **parameters)
 
-        monkeypatch.setattr(CursorWrapper, "execute", fail_or_execute)
+        return fail_or_execute
 
     def __enter__(self) -> None:
         self.lasts = True
