@@ -30,8 +30,9 @@ class EmptyMessageError(ValueError):
 class Importer:
     """Stores messages in one mailbox, in the order they come. Close it with `flush`, or use it as a context manager.
 
-    `imported` and `duplicates` count what has been stored and left out so far. Errors of the database and
-    mailstore.delivery.MailboxGoneError pass through.
+    With `skip_duplicates` what is here already, octet for octet, is left out, but for messages that bring a unique-id:
+    by that they are others. `imported` and `duplicates` count what has been stored and left out so far. Errors of the
+    database and mailstore.delivery.MailboxGoneError pass through.
     """
 
     def __init__(self, *, mailbox_id: int, skip_duplicates: bool = False) -> None:
@@ -57,7 +58,7 @@ class Importer:
             body.close()
             raise
         received_at = message.received_at or received_date(body) or message.changed_at
-        self._batch.append(Import(body, received_at))
+        self._batch.append(Import(body, received_at, message.unique_id))
         self._octets += body.wire_octets
         if len(self._batch) >= _BATCH_MESSAGES or self._octets >= _BATCH_OCTETS:
             self.flush()
@@ -67,8 +68,8 @@ class Importer:
         batch = self._batch
         try:
             if self._known:
-                new = set(self._known.only_new(item.body for item in batch))
-                batch = [item for item in batch if item.body in new]
+                new = set(self._known.only_new(item.body for item in batch if not item.unique_id))
+                batch = [item for item in batch if item.unique_id or item.body in new]
             if batch:
                 append_many(mailbox_id=self._mailbox_id, imports=batch)
             self.imported += len(batch)

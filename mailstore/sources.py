@@ -36,14 +36,16 @@ SOURCE_ERRORS = (OSError, UnknownFormatError, mbox.NotAnMboxError, maildirs.NotA
 class FoundMessage:
     """A message to import. `name` is for people; `chunks` can be read once, before the next message is asked for.
 
-    `received_at` is what its place says; `changed_at`, the file's own time, is the last resort. Reading `chunks` may
-    raise OSError: then this message is lost, and the next one may be good.
+    `received_at` is what its place says; `changed_at`, the file's own time, is the last resort. `unique_id` is one that
+    it keeps ("": it gets a new one). Reading `chunks` may raise OSError: then this
+    message is lost, and the next one may be good.
     """
 
     name: str
     chunks: Iterator[bytes]
     received_at: datetime | None = None
     changed_at: datetime | None = None
+    unique_id: str = ""
 
 
 def read_source(path: Path, *, mboxo: bool = False) -> Iterator[FoundMessage]:

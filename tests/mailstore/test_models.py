@@ -37,6 +37,7 @@ from mailstore.shelf import expire, purge, restore
 from mailstore.surrogates import correct_surrogate, read_surrogates
 from mailstore.together import Part, close_together, open_together, read_order
 from tests.mailstore.mailboxes import body_of, fill, make_mailbox
+from tests.mailstore.pop3_server import ScriptedPop3
 
 pytestmark = pytest.mark.django_db
 
@@ -213,6 +214,9 @@ def everything_else(mailbox: FoundMailbox, folder: Path) -> None:
     b"".join(read_message(mailbox.id, 3))
     (folder / "one.eml").write_bytes(b"A: 1\n\n")
     call_command("importmail", mailbox.address, str(folder / "one.eml"), stdout=io.StringIO())
+    with ScriptedPop3([(b"a", b"A: 2\r\n\r\n")], {"STLS": b"-ERR no\r\n"}).serving() as other, typed("x\n"):
+        arguments = (f"pop3://charles@127.0.0.1:{other.port}", "--password-stdin", "--keep-uidls")
+        call_command("importmail", mailbox.address, *arguments, stdout=io.StringIO())
     for how in ("mbox", "maildir"):
         call_command("exportmail", mailbox.address, "--format", how, str(folder / how), stdout=io.StringIO())
         call_command("importmail", mailbox.address, str(folder / how), "--skip-duplicates", stdout=io.StringIO())
@@ -221,6 +225,16 @@ def everything_else(mailbox: FoundMailbox, folder: Path) -> None:
     purge(mailbox_id=mailbox.id, before=timezone.now())
     recount(mailbox_id=mailbox.id)
     remove_mailboxes(mailbox_ids=[mailbox.id])
+
+
+@contextmanager
+def typed(text: str) -> Iterator[None]:
+    """Standard input has this text."""
+    before, sys.stdin = sys.stdin, io.StringIO(text)
+    try:
+        yield
+    finally:
+        sys.stdin = before
 
 
 def test_every_operation_names_its_mailbox_in_every_statement(tmp_path: Path) -> None:
