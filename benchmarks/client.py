@@ -54,12 +54,16 @@ class Client:
             end = (end + bytes(view[max(count - 5, 0) : count]))[-5:]
         return octets
 
+    def abandon(self) -> None:
+        """Close without a word."""
+        self._file.close()
+        self._socket.close()
+
     def close(self) -> None:
         """QUIT, and wait until the server has closed."""
         self.do("QUIT")
         self._file.read()
-        self._file.close()
-        self._socket.close()
+        self.abandon()
 
     def __enter__(self) -> Self:
         return self

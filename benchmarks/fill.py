@@ -110,13 +110,17 @@ def large(name: str, octets: str, others: str) -> None:
             append(mailbox_id=mailbox.pk, body=body)
 
 
-def deliver(name: str, count: str) -> None:
+def deliver() -> None:
+    """As each line of the input asks, NAME COUNT, and answered with an empty line when they are there."""
     from accounts.models import Mailbox
     from mailstore.delivery import Import, append_many
 
-    mailbox_id = Mailbox.objects.get(local_part=name).pk
-    new = [Import(body_of(b"Subject: new %d\r\n\r\nNew.\r\n" % number)) for number in range(int(count))]
-    append_many(mailbox_id=mailbox_id, imports=new)
+    for line in sys.stdin:
+        name, count = line.split()
+        mailbox_id = Mailbox.objects.get(local_part=name).pk
+        new = [Import(body_of(b"Subject: new %d\r\n\r\nNew.\r\n" % number)) for number in range(int(count))]
+        append_many(mailbox_id=mailbox_id, imports=new)
+        print(flush=True)
 
 
 def main(arguments: list[str]) -> None:
