@@ -78,6 +78,8 @@ POP3_LOGIN_DELAY_SECONDS = env.int("POP3_LOGIN_DELAY_SECONDS", 0)
 POP3_MAX_CONNECTIONS = env.int("POP3_MAX_CONNECTIONS", 20_000)
 #: Those of them from one IPv4 address or IPv6 /64.
 POP3_MAX_CONNECTIONS_PER_ADDRESS = env.int("POP3_MAX_CONNECTIONS_PER_ADDRESS", 100)
+#: Memory in which a worker remembers the listings of maildrops.
+POP3_LISTINGS_OCTETS = env.int("POP3_LISTINGS_OCTETS", 64 * 1024 * 1024)
 #: Seconds without a heartbeat after which a worker counts as dead and its maildrop locks as free.
 POP3_WORKER_DEAD_SECONDS = env.int("POP3_WORKER_DEAD_SECONDS", 20)
 

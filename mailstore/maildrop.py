@@ -108,12 +108,13 @@ class Opened:
     has_surrogates: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Listing:
     """The messages of a maildrop in order of arrival: at index i message number i + 1.
 
     Octets are those of LIST, `wire_octets` and `header_octets` those of the stored wire form (mailstore.wire).
     `unique_ids` holds, by index, the unique-ids that were brought from elsewhere; all others are made of the uid.
+    It only ever grows at its end, by `read_listing`: what a session sees of it by its own count stays as it is.
     """
 
     uidvalidity: int
@@ -124,20 +125,11 @@ class Listing:
     unique_ids: dict[int, str] = field(default_factory=dict)
     #: 1 for each message that is known to be marked as retrieved.
     marked: bytearray = field(default_factory=bytearray)
+    #: The sum of `octets`.
+    octets_in_all: int = 0
 
     def __len__(self) -> int:
         return len(self.uids)
-
-    def copy(self) -> "Listing":
-        return Listing(
-            self.uidvalidity,
-            self.uids[:],
-            self.octets[:],
-            self.wire_octets[:],
-            self.header_octets[:],
-            self.unique_ids.copy(),
-            self.marked[:],
-        )
 
     def unique_id(self, index: int) -> str:
         """The unique-id of a message: for ever the same, and never another's (RFC 1939, 7: UIDL)."""
@@ -235,17 +227,16 @@ def _answer(
 
 
 def read_listing(opened: Opened, known: Listing | None = None) -> Listing:
-    """The messages of an open maildrop. `known` are those that were read of it before: it is left as it is, and where
-    nothing has gone since then, only what has come is read.
+    """The messages of an open maildrop. `known` are those that were read of it before: where nothing has gone since
+    then, what has come is read and added to it, which costs as much as that is, however many there are. Nobody else
+    may read on with it at the same time, nor later if this raises.
 
     Raises MaildropInconsistentError where they do not add up to what STAT said; the counters are then put right, so
     that the next session is.
     """
-    if known is not None and known.uidvalidity == opened.uidvalidity:
-        # Uids only ever grow, also those of what comes back: the count fits only if all that was known is there still.
-        listing = known.copy()
-        if _read_on(listing, opened):
-            return listing
+    # Uids only ever grow, also those of what comes back: the count fits only if all that was known is there still.
+    if known is not None and known.uidvalidity == opened.uidvalidity and _read_on(known, opened):
+        return known
     listing = Listing(opened.uidvalidity)
     if not _read_on(listing, opened):
         logger.error("maildrop %d: counters differ from its messages and are put right", opened.mailbox_id)
@@ -260,7 +251,7 @@ def _read_on(listing: Listing, opened: Opened) -> bool:
         return False  # some have gone, or a session that began later read them
     while _extend(listing, opened):
         pass
-    return (len(listing), sum(listing.octets)) == (opened.message_count, opened.octets)
+    return (len(listing), listing.octets_in_all) == (opened.message_count, opened.octets)
 
 
 def _extend(listing: Listing, opened: Opened) -> bool:
@@ -278,6 +269,7 @@ def _extend(listing: Listing, opened: Opened) -> bool:
                 listing.unique_ids.update((at, given) for at, given in enumerate(unique_ids, len(listing)) if given)
             listing.uids.extend(uids)
             listing.octets.extend(octets)
+            listing.octets_in_all += sum(octets)
             listing.wire_octets.extend(wire_octets)
             listing.header_octets.extend(header_octets)
             listing.marked.extend(marked)

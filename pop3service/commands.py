@@ -110,7 +110,7 @@ def _of_each(transaction: Transaction, lines_of: Callable[[int, int], list[str]]
     """The lines of the messages that are not marked as deleted, some at a time, and the end of the reply.
 
     `lines_of` makes those of the indexes from one up to another, deleted or not: of slices of the listing, without a
-    call for each message (benchmarks.large shows it).
+    call for each message (benchmarks.growth shows it).
     """
     count, deleted = transaction.count, transaction.deleted
     for begin in range(0, count, LINES_AT_ONCE):

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
@@ -60,7 +61,7 @@ class Keeper:
         self.bridge = bridge
         self.door = door
         self.worker = worker
-        self.listings = Listings()
+        self.listings = Listings(settings.POP3_LISTINGS_OCTETS)
         self.orders: Remembered[Order] = Remembered(ORDERED_MESSAGES)
         self.ahead = ReadAhead(bridge, self.start)
         self.sessions = Sessions()

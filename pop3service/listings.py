@@ -8,11 +8,10 @@ from mailstore.maildrop import Listing, Opened
 
 Value = TypeVar("Value")
 
-#: Messages in all the listings that are remembered: 32 octets each. A listing itself takes as much as so many
-#: messages, and so does a unique-id that came with a message.
-REMEMBERED_MESSAGES = 1_000_000
-LISTING_COST = 24
-UNIQUE_ID_COST = 5
+#: Octets that a message takes in a listing, a listing itself, and a unique-id that came with a message.
+MESSAGE_OCTETS = 36
+LISTING_OCTETS = 800
+UNIQUE_ID_OCTETS = 160
 #: Messages in all the orders: up to 24 octets each, and an order as much as so many.
 ORDERED_MESSAGES = 500_000
 ORDER_COST = 50
@@ -39,8 +38,17 @@ class Remembered(Generic[Value]):
         known = self._known.get(key)
         return known[1] if known else None
 
-    def put(self, key: Hashable, version: Hashable, value: Value, cost: int) -> None:
+    def take(self, key: Hashable) -> Value | None:
+        """The same, and it is forgotten: whoever takes it may change it."""
+        known = self.earlier(key)
         self._forget(key)
+        return known
+
+    def put(self, key: Hashable, version: Hashable, value: Value, cost: int) -> None:
+        """What costs more than all may is not remembered, and takes nothing else's place."""
+        self._forget(key)
+        if cost > self._most:
+            return
         self._known[key] = version, value, cost
         self._cost += cost
         while self._cost > self._most:
@@ -54,16 +62,16 @@ class Remembered(Generic[Value]):
 class Listings:
     """Listings that were read before, by mailbox: with an equal version they are equal still."""
 
-    def __init__(self, messages: int = REMEMBERED_MESSAGES) -> None:
-        self._remembered: Remembered[Listing] = Remembered(messages)
+    def __init__(self, octets: int) -> None:
+        self._remembered: Remembered[Listing] = Remembered(octets)
 
     def get(self, opened: Opened) -> Listing | None:
         return self._remembered.get(opened.mailbox_id, opened.version)
 
-    def earlier(self, opened: Opened) -> Listing | None:
-        """What was read of the maildrop before, whatever its version: there may be little to add."""
-        return self._remembered.earlier(opened.mailbox_id)
+    def take(self, opened: Opened) -> Listing | None:
+        """What was read of the maildrop before, whatever its version. Whoever takes it reads on with it."""
+        return self._remembered.take(opened.mailbox_id)
 
     def put(self, opened: Opened, listing: Listing) -> None:
-        cost = LISTING_COST + len(listing) + UNIQUE_ID_COST * len(listing.unique_ids)
+        cost = LISTING_OCTETS + MESSAGE_OCTETS * len(listing) + UNIQUE_ID_OCTETS * len(listing.unique_ids)
         self._remembered.put(opened.mailbox_id, opened.version, listing, cost)

@@ -87,7 +87,7 @@ class Single:
         return self._keeper.start(self._fetch_listing()) if listing is None else self._begin_reading(listing)
 
     async def _fetch_listing(self) -> SessionListing:
-        known = self._keeper.listings.earlier(self.opened)
+        known = self._keeper.listings.take(self.opened)
         try:
             listing = await self._keeper.bridge.run(read_listing, self.opened, known)
         except MaildropInconsistentError:

@@ -26,6 +26,7 @@ def test_the_defaults_are_in_order() -> None:
         ("SMTP_MAX_CONNECTIONS", 0, "mailplatform.E001"),
         ("SMTP_MAX_CONNECTIONS_PER_ADDRESS", 0, "mailplatform.E001"),
         ("POP3_MAX_CONNECTIONS_PER_ADDRESS", 0, "mailplatform.E001"),
+        ("POP3_LISTINGS_OCTETS", 0, "mailplatform.E001"),
         ("POP3_IDLE_SECONDS", 599, "mailplatform.E002"),
         ("POP3_WORKER_DEAD_SECONDS", 3, "mailplatform.E003"),
         ("PLAINTEXT_NETWORKS", ["127.0.0.0/8", "10.0.0.1/8"], "mailplatform.E004"),
