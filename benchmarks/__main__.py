@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import idle, large, lmtp, pop3, report
+from benchmarks import growth, idle, large, lmtp, pop3, report
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement of POP3, after its warm-up")
     parser.add_argument("--limit", type=float, default=180, help="seconds for POP3, one round at least; again for TLS")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the Markdown there too")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the curves of what grows there")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that the servers end too
     setup = report.setup()
@@ -45,6 +46,7 @@ def full(options: argparse.Namespace) -> Iterator[report.Section]:
     yield from kept("LMTP", lambda: [lmtp.section(rounds=min(rounds, 3), seconds=1)])
     yield from kept("sessions that wait", lambda: [idle.section()])
     yield from kept("one large message", lambda: [large.section()])
+    yield from kept("maildrops that grow", lambda: [growth.section(sizes=list(growth.SIZES), plots=options.plots)])
 
 
 def beside_dovecot(options: argparse.Namespace, *, rounds: int, full: bool = False) -> Iterator[report.Section]:

@@ -37,7 +37,7 @@ def drawn(*, title: str, across: str, up: str, curves: Mapping[str, Points], log
     for y in ys:
         height = at(xs[0], y)[1]
         parts.append(f'<path d="M{_LEFT} {height:.1f}H{right}" stroke="#ddd"/>')
-        parts.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:,g}</text>')
+        parts.append(f'<text x="{_LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{y:,.10g}</text>')
     for x in xs:
         place = at(x, ys[0])[0]
         parts.append(f'<text x="{place:.1f}" y="{bottom + 18}" text-anchor="middle">{x:,.0f}</text>')
