@@ -14,6 +14,7 @@ from accounts.activity import count
 from accounts.asking import ask
 from accounts.callers import Caller, Protocol
 from accounts.door import Admission, NotAdmittedError, ThrottledError
+from accounts.guests import Guest
 from accounts.lookup import find_combined
 from accounts.models import LoginResult
 from accounts.policies import Policy, strictest
@@ -77,9 +78,8 @@ class Visit:
         self._gone = True
         if self._asking is not None:
             self._asking.cancel()
-        maildrop, self._maildrop = self._maildrop, None
-        if maildrop is not None:
-            maildrop.leave(ending)
+        if self._maildrop is not None:
+            self._take_maildrop().leave(ending)
 
     # --- Login ---
 
@@ -102,6 +102,9 @@ class Visit:
         login = question.login or answer.address  # a token may say by itself whose it is
         maildrop.begin(self._caller, login, answer.app_password)
         self._maildrop = maildrop
+        mailbox_ids = tuple(mailbox_id for mailbox_id, _serial in maildrop.names)
+        guest = Guest(answer.user_id, mailbox_ids, Protocol.POP3, answer.app_password_id)
+        self._keeper.guests[maildrop.names[0]] = guest
         count("logins")
         return LoggedIn(seen, policy, answer.read_only, maildrop.tally)
 
@@ -155,9 +158,14 @@ class Visit:
         return self._open_maildrop().read_piece(request)
 
     def _finish(self, request: Finish) -> "asyncio.Task[None]":
-        maildrop = self._open_maildrop()
-        self._maildrop = None  # from here on a dropped connection changes nothing
-        return self._keeper.start(maildrop.finish(request))
+        # From here on a dropped connection changes nothing, and nobody ends the session.
+        return self._keeper.start(self._take_maildrop().finish(request))
+
+    def _take_maildrop(self) -> Single | Combined:
+        """The open maildrop, which is the caller's to end."""
+        maildrop, self._maildrop = self._open_maildrop(), None
+        del self._keeper.guests[maildrop.names[0]]
+        return maildrop
 
     def _open_maildrop(self) -> Single | Combined:
         if self._maildrop is None:

@@ -1,4 +1,6 @@
-"""Sessions that somebody wants to end: a row for each, which the worker that serves it takes with its heartbeat.
+"""Sessions that are to end: those that an admin names, and those whose login would not be let in any more.
+
+For what an admin wants there is a row, which the worker that serves the session takes with its heartbeat.
 
 A session is named by its mailbox and the serial of its lock. So a request never ends the wrong one, whichever session
 has come after it, and one for a session that is over ends nothing.
@@ -17,6 +19,10 @@ from pop3service.words import _
 
 #: What the client is told.
 TEXT = _("an admin has ended this session, nothing was deleted: log in again")
+#: And where its login was revoked (accounts.guests).
+REVOKED = _("this login is no longer allowed, nothing was deleted: log in again")
+#: Seconds between two looks for those.
+LOOK_SECONDS = 10.0
 #: A request that nobody took after so long was for a worker that is no more.
 FORGET_AFTER = timedelta(hours=1)
 

@@ -19,6 +19,7 @@ from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from accounts.door import Door
+from accounts.guests import Guest
 from mailplatform.bridge import Bridge
 from mailstore.locks import Lock, find_holders
 from mailstore.maildrop import (
@@ -31,6 +32,7 @@ from mailstore.maildrop import (
 )
 from mailstore.rows import MailboxGoneError
 from mailstore.together import Order
+from pop3service.ending import Named
 from pop3service.listings import ORDERED_MESSAGES, Listings, Remembered
 from pop3service.reading import ReadAhead
 from pop3service.sessions import Sessions
@@ -68,6 +70,8 @@ class Keeper:
         #: Logins under way per mailbox, and the locks that are held by sessions or being freed.
         self.opening: Counter[int] = Counter()
         self.held: set[Lock] = set()
+        #: Who is in, by a name of the session.
+        self.guests: dict[Named, Guest] = {}
         self.loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closing = False

@@ -14,6 +14,7 @@ from django.conf import settings
 
 from accounts import activity
 from accounts.door import Door
+from accounts.guests import find_unwelcome
 from accounts.policies import find_announced
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
@@ -55,6 +56,7 @@ class Pop3Worker(ServerWorker):
             asyncio.create_task(self._door.chores()),
             asyncio.create_task(self._repeat(workers.BEAT_SECONDS, functools.partial(workers.beat, **self._row))),
             asyncio.create_task(self._end_asked()),
+            asyncio.create_task(self._end_unwelcome()),
             asyncio.create_task(self._announce(reception)),
             asyncio.create_task(self._repeat(FLUSH_SECONDS, activity.flush)),
             asyncio.create_task(self._repeat(sessions.PRUNE_SECONDS, sessions.prune)),
@@ -94,6 +96,17 @@ class Pop3Worker(ServerWorker):
             if asked:
                 logger.info("sessions to end: %s", asked)
                 self._connections.end_some(asked, ending.TEXT, Ending.ADMIN)
+
+    async def _end_unwelcome(self) -> None:
+        """End the sessions of those who would not be let in any more."""
+        while True:
+            await asyncio.sleep(ending.LOOK_SECONDS)
+            if guests := dict(self._keeper.guests):
+                unwelcome = await self._do(functools.partial(find_unwelcome, set(guests.values())))
+                if unwelcome:
+                    names = {name for name, guest in guests.items() if guest in unwelcome}
+                    logger.info("sessions whose login is no longer allowed: %s", names)
+                    self._connections.end_some(names, ending.REVOKED, Ending.REVOKED)
 
     async def _announce(self, reception: "Reception") -> None:
         """Keep up with what CAPA says to anyone."""

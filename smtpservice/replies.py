@@ -80,6 +80,7 @@ NO_RECIPIENT = Reply(554, "5.5.1", "No recipient was accepted")
 UNKNOWN_PARAMETER = Reply(555, "5.5.4", "Unknown parameter")
 
 TLS_FIRST = Reply(530, "5.7.0", "Say STARTTLS first: no password over a connection that is not encrypted")
+LOGIN_AGAIN = Reply(530, "5.7.0", "This login is no longer allowed, connect and log in again")
 LOGIN_FIRST = Reply(530, "5.7.0", "Log in first (AUTH)")
 WRONG_LOGIN = Reply(535, "5.7.8", "Wrong name or password; the name is the full mail address")
 NOT_YOUR_ADDRESS = Reply(550, "5.7.1", "This is not an address of yours to send from")

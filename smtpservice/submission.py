@@ -6,7 +6,7 @@
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime, getaddresses
 
@@ -17,6 +17,7 @@ from accounts.allowance import DayIsFullError, count_sent, day_is_full
 from accounts.asking import ask
 from accounts.callers import Caller
 from accounts.door import Admission, Door, NotAdmittedError, ThrottledError
+from accounts.guests import Guest, find_unwelcome
 from accounts.lookup import find_local_domains
 from accounts.models import LoginResult
 from accounts.routing import Forward, Route, may_send_from
@@ -46,6 +47,8 @@ class Submitter:
 
     user_id: int
     address: str
+    #: By what login, which is looked at again with each message.
+    guest: Guest | None = field(default=None, compare=False)
 
 
 class Desk:
@@ -72,7 +75,10 @@ class Desk:
         except Exception:
             logger.exception("%s: a login failed", caller.address)
             return replies.LOGIN_FAILED
-        return Submitter(answer.user_id, answer.address) if isinstance(answer, Admission) else answer
+        if not isinstance(answer, Admission):
+            return answer
+        guest = Guest(answer.user_id, (answer.mailbox_id,), caller.protocol, answer.app_password_id)
+        return Submitter(answer.user_id, answer.address, guest)
 
     async def check_sender(self, request: CheckSender) -> Reply | None:
         """RFC 6409, 6.1. The null path is for receipts, which a header From goes with all the same."""
@@ -155,6 +161,8 @@ def _lacking(found: _Header, parcel: Parcel) -> bytes:
 
 
 def _refuse_sender(submitter: Submitter, sender: str) -> Reply | None:
+    if submitter.guest is not None and find_unwelcome([submitter.guest]):
+        return replies.LOGIN_AGAIN
     if sender and not _may_send(submitter, [sender]):
         return replies.NOT_YOUR_ADDRESS
     if submitter.user_id and day_is_full(submitter.user_id):

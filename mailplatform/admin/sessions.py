@@ -31,6 +31,7 @@ _BADGES = {
     Ending.TIMED_OUT: ("warning", gettext_lazy("timed out")),
     Ending.SERVER: ("", gettext_lazy("server stopped")),
     Ending.ADMIN: ("info", gettext_lazy("by an admin")),
+    Ending.REVOKED: ("info", gettext_lazy("revoked")),
     Ending.BROKEN_OFF: ("danger", gettext_lazy("broken off")),
 }
 

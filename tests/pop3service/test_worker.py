@@ -17,8 +17,10 @@ from gunicorn.config import Config
 from pytest_django import Settings
 
 from accounts import activity
+from accounts.app_passwords import create_app_password, revoke_app_password
 from accounts.callers import Caller, Protocol
-from accounts.models import DayCount, Domain, Mailbox
+from accounts.models import DayCount, Domain, Mailbox, User
+from accounts.services import set_active
 from mailplatform.arrivals import Arrival
 from mailplatform.processes import Bind
 from mailstore.locks import Lock
@@ -120,6 +122,31 @@ class TestWorker:
         record = SessionRecord.objects.get(mailbox_id=jules.id)
         assert (record.ending, record.deleted, record.left) == ("admin", 0, 1)
         assert SessionRecord.objects.get(mailbox_id=alfred.id).ending == "dropped"
+
+    @pytest.mark.parametrize("change", ["revoked", "suspended"])
+    def test_it_ends_sessions_whose_login_is_no_longer_allowed(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, change: str
+    ) -> None:
+        monkeypatch.setattr(ending, "LOOK_SECONDS", 0.01)
+        jules = make_mailbox("jules")
+        fill(jules.id, b"Subject: x\r\n\r\ny\r\n")
+        make_mailbox("alfred")
+        user = User.objects.get(username="jules")
+        made, secret = create_app_password(user=user, name="telephone")
+        running = run()
+        with running.connect() as client, running.connect() as other:
+            client.log_in("jules@maison.mrs", secret).say("DELE 1")
+            other.log_in("alfred@maison.mrs", "x")
+            if change == "revoked":
+                revoke_app_password(user=user, pk=made.pk)
+            else:
+                set_active(mailboxes=Mailbox.objects.filter(pk=jules.id), active=False)
+            assert client.hear_all() == f"-ERR [SYS/TEMP] {ending.REVOKED}\r\n".encode()
+            assert other.say("NOOP") == b"+OK"
+            assert other.say("QUIT").startswith(b"+OK")
+        running.end()
+        record = SessionRecord.objects.get(mailbox_id=jules.id)
+        assert (record.ending, record.deleted, record.left) == ("revoked", 0, 1)
 
     def test_it_beats(self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)

@@ -10,12 +10,13 @@ import pytest
 from pytest_django import Settings
 
 from accounts.allowance import SentCount
+from accounts.app_passwords import create_app_password, revoke_app_password
 from accounts.callers import Caller, Protocol
 from accounts.door import Admission, NotAdmittedError, ThrottledError
-from accounts.models import Domain, LoginResult, Mailbox
+from accounts.models import Domain, LoginResult, Mailbox, User
 from accounts.policies import Policy
 from accounts.sasl import Authenticate
-from accounts.services import create_alias
+from accounts.services import create_alias, set_active
 from mailplatform.bridge import Bridge
 from smtpservice import commands, queue, replies
 from smtpservice.commands import Mail
@@ -278,6 +279,26 @@ def test_what_the_door_says_becomes_a_reply(answer: object, expected: object, ca
     assert with_desk(use, FakeDoor(answer)) == expected
     assert "secret" not in caplog.text
     assert ("database is away" in caplog.text) is isinstance(answer, OSError)
+
+
+def test_a_login_that_is_no_longer_allowed_sends_nothing_more(jules: Submitter) -> None:
+    """An app password that is revoked while its session goes on; a mailbox that is suspended."""
+    user = User.objects.get(pk=jules.user_id)
+    made, _ = create_app_password(user=user, name="telephone")
+    mailbox_id = user.mailboxes.get().pk
+
+    async def use(desk: Desk) -> object:
+        return await desk.ask(Authenticate("jules", "secret"), Caller(Protocol.SMTP, "192.0.2.1"))
+
+    by_one, by_other = (
+        with_desk(use, FakeDoor(Admission(mailbox_id, JULES, user.pk, POLICY, app_password_id=pk)))
+        for pk in (made.pk, None)
+    )
+    assert checked(by_one, JULES) == checked(by_other, JULES) == [None]
+    revoke_app_password(user=user, pk=made.pk)
+    assert (checked(by_one, JULES), checked(by_other, JULES)) == ([replies.LOGIN_AGAIN], [None])
+    set_active(mailboxes=user.mailboxes.all(), active=False)
+    assert checked(by_other, JULES) == [replies.LOGIN_AGAIN]
 
 
 def test_a_login_that_is_left_is_broken_off() -> None:
