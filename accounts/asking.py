@@ -16,8 +16,8 @@ async def ask(door: Door, caller: Caller, question: Question) -> Admission | Scr
             return await door.admit(caller, login, password, authzid=authzid, mechanism=mechanism)
         case FindVerifier(login, mechanism):
             return ScramExchange(await door.scram_verifier(caller, login, mechanism))
-        case Admit(login, ScramExchange(verifier=verifier)):
-            return await door.admit_proven(caller, login, verifier)
+        case Admit(login, ScramExchange(verifier=verifier), authzid):
+            return await door.admit_proven(caller, login, verifier, authzid=authzid)
         case RejectProof(login, ScramExchange(verifier=verifier)):
             await door.reject(caller, login, verifier)
         case AdmitToken(login, token, mechanism):

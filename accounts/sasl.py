@@ -52,10 +52,11 @@ class FindVerifier:
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """Let in who has proved to know the password."""
+    """Let in who has proved to know the password. `authzid` as in Authenticate."""
 
     login: str
     proof: Proof
+    authzid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +203,7 @@ def login(initial: bytes | None) -> _Mechanism:
 def scram(mechanism: str, initial: bytes | None) -> _Mechanism:
     """RFC 5802: the client proves that it knows the password, and the server that it knows a verifier of it."""
     first = _utf8((yield b"") if initial is None else initial)
-    name = _name(first)
+    authzid, name = _names(first)
     proof: Proof = yield FindVerifier(name, mechanism)
     try:
         final = yield proof.challenge(first).encode()
@@ -214,19 +215,15 @@ def scram(mechanism: str, initial: bytes | None) -> _Mechanism:
         raise RuntimeError("a wrong proof was not refused")
     if (yield answer.encode()):
         raise MalformedError(_("%(mechanism)s: an empty line was expected"), mechanism=mechanism)
-    return (yield Admit(name, proof))
+    return (yield Admit(name, proof, authzid))
 
 
-def _name(first: str) -> str:
-    """The name in a client's first message (RFC 5802, 7: client-first-message)."""
-    flag, comma, rest = first.partition(",")
-    authzid, second, bare = rest.partition(",")
-    name, third, _rest = bare.partition(",")
-    if not (comma and second and third) or flag not in ("n", "y") or not name.startswith("n=") or name == "n=":
+def _names(first: str) -> tuple[str, str]:
+    """The authzid, which may be none, and the name in a client's first message (RFC 5802, 7)."""
+    matched = _CLIENT_FIRST.match(first)
+    if matched is None:
         raise MalformedError(_("this is no first message of SCRAM without channel binding"))
-    if authzid:  # which scramp does not take
-        raise MalformedError(_("SCRAM opens one's own mailbox here: for another one use PLAIN"))
-    return _unescaped(name[2:])
+    return _unescaped(matched.group("authzid") or ""), _unescaped(matched.group("name"))
 
 
 def oauthbearer(initial: bytes | None) -> _Mechanism:
@@ -261,6 +258,9 @@ def _by_token(mechanism: str, login: str, pairs: list[str], error: bytes) -> _Me
         raise
 
 
+#: RFC 5802, 7: gs2-header without channel binding, and the user name that follows.
+_SASLNAME = r"(?:[^=,\x00]|=2C|=3D)+"
+_CLIENT_FIRST = re.compile(rf"[ny],(?:a=(?P<authzid>{_SASLNAME}))?,n=(?P<name>{_SASLNAME}),")
 _OAUTHBEARER = re.compile(r"[ny],(?:a=(?P<authzid>[^,\x01]*))?,\x01(?P<pairs>(?:[^\x01]+\x01)*)\x01", re.DOTALL)
 _BEARER = re.compile(r"auth=bearer +(\S+)", re.IGNORECASE)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from django.conf import settings
 from django.utils.crypto import salted_hmac
 from scramp import ScramException, ScramMechanism
-from scramp.core import ServerError
+from scramp.core import Gs2Header, ServerError
 from scramp.utils import saslprep
 
 #: Mechanisms that verifiers can be made for, and the octets of their hash.
@@ -56,6 +56,20 @@ class ScramVerifier:
         return cls(mechanism, decode(salt), decode(stored_key), decode(server_key), int(iterations))
 
 
+class _SentHeader(Gs2Header):  # type: ignore[misc]
+    """The header of a client's first message as it came, which its last one repeats (RFC 5802, 7: channel-binding).
+
+    scramp takes none with an authzid, which has no part in the proof but this.
+    """
+
+    def __init__(self, flag: str, sent: str) -> None:
+        super().__init__(flag, None)
+        self._sent = sent
+
+    def __bytes__(self) -> bytes:
+        return self._sent.encode()
+
+
 class ScramExchange:
     """The server's side of one exchange (RFC 5802, 3). ValueError: a message that is not understood."""
 
@@ -65,8 +79,10 @@ class ScramExchange:
 
     def challenge(self, first: str) -> str:
         """What follows from the client's first message."""
+        flag, authzid, bare = first.split(",", 2)
         try:
-            self._server.set_client_first(first)
+            self._server.set_client_first(f"{flag},,{bare}")
+            self._server.gs2_header = _SentHeader(flag, f"{flag},{authzid},")
             challenge: str = self._server.get_server_first()
         except ScramException as error:
             raise ValueError(str(error)) from error

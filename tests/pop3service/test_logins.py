@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
-from scramp import ScramClient
 
 from accounts import door
 from accounts.app_passwords import create_app_password
@@ -19,6 +18,7 @@ from accounts.services import create_account, create_domain, set_password
 from mailstore.models import Maildrop
 from mailstore.rows import live_messages
 from tests.accounts.issuer import Issuer
+from tests.accounts.scram_client import scram_client
 from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.mailboxes import JULES, OUR_ERROR, WRONG, Gate, lock, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
@@ -203,9 +203,23 @@ class TestScram:
             assert self.prove(client, "wrong horse") == WRONG
             assert self.prove(client, "right horse").startswith(b"+OK maildrop has 3")
 
-    def prove(self, client: Client, password: str, mechanism: str = "SCRAM-SHA-256") -> bytes:
+    def test_a_delegate_opens_the_mailbox_that_is_entrusted_to_him(
+        self, serve_mailboxes: Serve, jules: FoundMailbox
+    ) -> None:
+        alfred = make_mailbox("alfred")
+        fill(alfred.id, message(500))
+        set_password(user=owner(), password="right horse")
+        with serve_mailboxes().connect() as client:
+            client.greet()
+            assert self.prove(client, "right horse", authzid="alfred@maison.mrs") == WRONG
+            Mailbox.objects.get(pk=alfred.id).delegates.add(owner())
+            assert self.prove(client, "right horse", authzid="alfred@maison.mrs").endswith(b"(500 octets)")
+            assert lock_of(alfred) is not None
+            assert lock_of(jules) is None
+
+    def prove(self, client: Client, password: str, mechanism: str = "SCRAM-SHA-256", authzid: str = "") -> bytes:
         """The whole exchange; the last answer."""
-        scram = ScramClient([mechanism], JULES, password)
+        scram = scram_client(mechanism, JULES, password, authzid=authzid)
         challenge = client.say(f"AUTH {mechanism} {in_base64(scram.get_client_first())}")
         scram.set_server_first(base64.b64decode(challenge[2:]).decode())
         final = client.say(in_base64(scram.get_client_final()))

@@ -10,6 +10,7 @@ from scramp import ScramClient
 from accounts.sasl import Admit, AdmitToken, Authenticate, RejectProof
 from pop3service.states import Authorization, StartTls
 from pop3service.words import Text
+from tests.accounts.scram_client import scram_client
 from tests.pop3service.memory import LOGIN, PASSWORD, TOKEN, Dialogue, before_login
 
 ALL = ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
@@ -256,6 +257,11 @@ class TestScram:
             "x,,n=a,r=b",
             "n,,n=a",
             "n,,n=a,",
+            "n,a=,n=a,r=b",
+            "n,b,n=a,r=b",
+            "n,a=x=y,n=a,r=b",
+            "n,a=x,b,n=a,r=b",
+            "n,,n=a=b,r=c",
         ],
     )
     def test_a_first_message_of_another_form(self, mechanism: str, first: str) -> None:
@@ -265,9 +271,24 @@ class TestScram:
         assert b"[" not in answer
         dialogue.log_in()
 
-    def test_an_authzid_is_refused_clearly(self, mechanism: str) -> None:
-        answer = fresh().line(f"AUTH {mechanism} ".encode() + b64encode(b"n,a=other,n=mrose,r=abc"))
-        assert answer == b"-ERR SCRAM opens one's own mailbox here: for another one use PLAIN"
+    def test_rfc_5802_7_an_authzid_is_handed_on(self, mechanism: str) -> None:
+        dialogue = fresh()
+        client = scram_client(mechanism, LOGIN, PASSWORD, authzid="a,b=c@d")
+        self._until_the_proof(dialogue, client, mechanism, initial=True)
+        dialogue.line("")
+        last = dialogue.maildrop.requests[-1]
+        assert isinstance(last, Admit)
+        assert (last.login, last.authzid) == (LOGIN, "a,b=c@d")
+
+    @pytest.mark.parametrize("said", ["n,,", "n,a=another,", "y,a=other,"])
+    def test_rfc_5802_7_the_last_message_repeats_it(self, mechanism: str, said: str) -> None:
+        """Else somebody on the way could put in another one."""
+        dialogue = fresh()
+        client = scram_client(mechanism, LOGIN, PASSWORD, authzid="other")
+        client.gs2_header.said_last = said
+        answer = self._until_the_proof(dialogue, client, mechanism, initial=True)
+        assert answer.startswith(b"-ERR ")
+        assert not any(isinstance(request, Admit) for request in dialogue.maildrop.requests)
 
     @pytest.mark.parametrize("final", [b"", b"c=biws", b"\xff", b"c=biws,r=another,p=AAAA", b"p=x,r=y,c=z"])
     def test_a_last_message_of_another_form(self, mechanism: str, final: bytes) -> None:
