@@ -20,7 +20,7 @@ from mailplatform.networks import Networks
 from mailstore.pop3_client import Pop3Client, Pop3Error
 
 #: Seconds for the name servers, and for a connection to each address.
-RESOLVE_SECONDS = 20.0
+RESOLVE_SECONDS = 10.0
 CONNECT_SECONDS = 20.0
 #: Addresses of one host that are tried.
 _TRIED = 4
@@ -34,10 +34,24 @@ class ForbiddenHostError(Pop3Error):
 def connect(source: Source, opened: Callable[[Pop3Client], None]) -> Pop3Client:
     """A connection to the source's server that has been greeted, within TLS where the source says so.
 
-    `opened` is given the client before it is waited for. The caller closes it. Raises Pop3Error.
+    `opened` is given each client before it is waited for. The caller closes it. Raises Pop3Error.
     """
-    client = Pop3Client(_connect(source))
-    opened(client)
+    failed: Pop3Error | None = None
+    for address in _addresses(source)[:_TRIED]:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        client = Pop3Client(socket.socket(family, socket.SOCK_STREAM))
+        opened(client)
+        try:
+            client.connect(address, source.port, seconds=CONNECT_SECONDS)
+        except Pop3Error as error:
+            client.close()
+            failed = error
+            continue
+        return _greeted(source, client)
+    raise Pop3Error(f"no connection to {source.host}, port {source.port}: {failed}")
+
+
+def _greeted(source: Source, client: Pop3Client) -> Pop3Client:
     try:
         if source.tls == Source.Tls.IMPLICIT:
             client.begin_tls(_context(source), source.host)
@@ -85,25 +99,19 @@ def is_ours(text: str) -> bool:
     return True
 
 
-def _connect(source: Source) -> socket.socket:
-    addresses = look_up(source.host)
-    allowed = [address for address in addresses if may_reach(address)]
+def _addresses(source: Source) -> list[str]:
+    """The addresses of the source's server that may be reached, one at least. Raises Pop3Error."""
+    found = look_up(source.host)
+    allowed = [address for address in found if may_reach(address)]
     if not allowed:
         raise ForbiddenHostError(
-            f"{source.host} is at {addresses[0]}, which is no public address; "
-            "an operator can allow it in COLLECT_NETWORKS"
+            f"{source.host} is at {found[0]}, which is no public address; an operator can allow it in COLLECT_NETWORKS"
         )
     if source.tls == Source.Tls.NONE:
         allowed = [address for address in allowed if address in Networks(settings.PLAINTEXT_NETWORKS)]
         if not allowed:
             raise ForbiddenHostError(f"without TLS the password would cross the network to {source.host} in the clear")
-    failed: OSError | None = None
-    for address in allowed[:_TRIED]:
-        try:
-            return socket.create_connection((address, source.port), timeout=CONNECT_SECONDS)
-        except OSError as error:
-            failed = error
-    raise Pop3Error(f"no connection to {source.host}, port {source.port}: {_reason(failed)}")
+    return allowed
 
 
 def _context(source: Source) -> ssl.SSLContext:
@@ -144,9 +152,3 @@ def _meant(address: Address) -> list[Address]:
         if address.teredo:
             meant.extend(address.teredo)
     return meant
-
-
-def _reason(error: OSError | None) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer"
-    return getattr(error, "strerror", None) or str(error)

@@ -20,16 +20,22 @@ class Source(models.Model):
     """A POP3 account elsewhere that a mailbox collects from."""
 
     class Tls(models.TextChoices):
-        IMPLICIT = "tls", _("TLS from the first octet (port 995)")
-        STLS = "stls", _("TLS by STLS (port 110)")
-        NONE = "none", _("none: only to networks where passwords may cross in the clear")
+        IMPLICIT = "tls", _("TLS (port 995)")
+        STLS = "stls", _("STLS (port 110)")
+        NONE = "none", _("none")
 
     mailbox = models.ForeignKey(Mailbox, on_delete=models.CASCADE, related_name="sources", verbose_name=_("mailbox"))
     host = models.CharField(_("server"), max_length=255, help_text=_("A host name, such as pop.example.org."))
     port = models.PositiveIntegerField(
         _("port"), default=995, validators=[MinValueValidator(1), MaxValueValidator(65535)]
     )
-    tls = models.CharField(_("TLS"), max_length=4, choices=Tls.choices, default=Tls.IMPLICIT)
+    tls = models.CharField(
+        _("TLS"),
+        max_length=4,
+        choices=Tls.choices,
+        default=Tls.IMPLICIT,
+        help_text=_("None is for networks where passwords may cross in the clear."),
+    )
     verify_certificate = models.BooleanField(
         _("certificate has to be right"),
         default=True,

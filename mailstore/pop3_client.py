@@ -51,16 +51,27 @@ class BadMessageError(Pop3Error):
 class Pop3Client:
     """One connection, from the greeting to QUIT. All its methods raise Pop3Error.
 
-    `socket` is connected already. `seconds` is how long a reply may take, and the server may be silent.
+    The socket may be connected already. `seconds` is how long a reply may take, and the server may be silent.
     """
 
-    def __init__(self, connected: socket.socket, *, seconds: float = 60.0) -> None:
-        self._socket = connected
+    def __init__(self, stream: socket.socket, *, seconds: float = 60.0) -> None:
+        self._socket = stream
+        self._aborted = False
         self._seconds = seconds
         self._deadline = 0.0
         self._buffer = bytearray()
 
     # --- Before the login
+
+    def connect(self, address: str, port: int, *, seconds: float) -> None:
+        """Connect the socket."""
+        if self._aborted:
+            raise Pop3Error("it was broken off")
+        self._socket.settimeout(seconds)
+        try:
+            self._socket.connect((address, port))
+        except OSError as error:
+            raise Pop3Error(_reason(error)) from error
 
     def begin_tls(self, context: ssl.SSLContext, host: str) -> None:
         """The TLS handshake, in which the server proves to be `host` where the context wants that."""
@@ -155,7 +166,8 @@ class Pop3Client:
     # --- The end
 
     def abort(self) -> None:
-        """Break off what another thread waits for here."""
+        """Break off what another thread waits for here, be it the connection."""
+        self._aborted = True
         with suppress(OSError):
             # Not SSLSocket's own, which takes away what the other thread reads from.
             socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

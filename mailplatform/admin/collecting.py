@@ -98,22 +98,22 @@ class SourceAdmin(ListAdmin):
     actions = ["look_now", "activate", "deactivate"]
     warn_unsaved_form = True
     fieldsets = (
+        (
+            gettext_lazy("How it goes"),
+            {"fields": (("state_of", "error"), ("looked", "succeeded"), ("next_look", "brought"))},
+        ),
         (None, {"fields": ("mailbox", "is_active")}),
         (
             gettext_lazy("The account"),
             {"fields": (("host", "port"), ("tls", "verify_certificate"), ("login", "password"))},
         ),
         (gettext_lazy("Collecting"), {"fields": ("interval_minutes", "keep")}),
-        (
-            gettext_lazy("How it goes"),
-            {"fields": (("state_of", "error"), ("looked", "succeeded"), ("next_look", "brought"))},
-        ),
     )
     readonly_fields = ["state_of", "error", "looked", "succeeded", "next_look", "brought"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Source | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
-        return fieldsets if obj else fieldsets[:-1]
+        return fieldsets if obj else fieldsets[1:]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Source | None = None) -> list[str]:
         return [*self.readonly_fields, *(["mailbox"] if obj else [])]

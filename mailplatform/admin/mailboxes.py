@@ -152,7 +152,7 @@ class MailboxAdmin(ListAdmin):
     )
     readonly_fields = ["message_count", "size", "quota", "last_login", "state_of", "created"]
     change_form_outer_before_template = "mailplatform/mailbox_top.html"
-    actions_detail = ["set_password"]
+    actions_detail = ["set_password", "collect_from"]
 
     def get_fieldsets(self, request: HttpRequest, obj: Mailbox | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -225,6 +225,21 @@ class MailboxAdmin(ListAdmin):
     def has_set_password_permission(self, request: HttpRequest, object_id: str) -> bool:
         mailbox = Mailbox.objects.select_related("user").filter(pk=object_id).first()
         return mailbox is not None and may_set_password(mailbox, request)
+
+    @action(
+        description=gettext_lazy("Collect from elsewhere"),
+        url_path="collect-from",
+        icon="download",
+        permissions=["collect_from"],
+    )
+    def collect_from(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The account that is added is of this mailbox."""
+        url = reverse("admin:collecting_source_add")
+        return HttpResponseRedirect(f"{url}?{urlencode({'mailbox': object_id})}")
+
+    def has_collect_from_permission(self, request: HttpRequest, object_id: str) -> bool:
+        may: bool = request.user.has_perm("collecting.add_source")
+        return may
 
     @admin.display(description=gettext_lazy("user"), ordering="user__username")
     def owner(self, mailbox: Mailbox) -> SafeString:

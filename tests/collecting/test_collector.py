@@ -1,14 +1,17 @@
 """Collecting in a worker: what is due is collected, by as many threads as may be, and a shutdown waits for no server."""
 
 import asyncio
+import contextlib
+import socket
 import threading
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
 from django.db import OperationalError
 
 from accounts.lookup import FoundMailbox
-from collecting import collector
+from collecting import collector, hosts
 from collecting.claims import LEASE
 from collecting.collector import Collector
 from collecting.models import Source
@@ -69,6 +72,27 @@ def test_servers_that_say_nothing_hold_up_as_many_threads_and_no_shutdown(mailbo
     assert sum(is_done(each) for each in silent) == 2
     # Broken off, not failed: they are due again, at once.
     assert {(each.failures, each.next_look_at <= clock()) for each in silent} == {(0, True)}
+
+
+def test_a_host_that_answers_no_connection_holds_up_no_shutdown(mailbox: FoundMailbox) -> None:
+    clock = Clock()
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
+        for _ in range(3):  # it takes no more, and what comes then waits for an answer
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        source = make_source(mailbox, ScriptedPop3(port=full.getsockname()[1]))
+        clock.forward(seconds=1)
+
+        async def wait(_: Collector) -> None:
+            await until(lambda: Source.objects.filter(claimed_by__isnull=False).exists())
+            await asyncio.sleep(0.1)  # so that it connects
+
+        began = time.monotonic()
+        work(wait, clock)
+    assert time.monotonic() - began < hosts.CONNECT_SECONDS / 2
+    source.refresh_from_db()
+    assert (source.claimed_by, source.failures) == (None, 0)
 
 
 def test_a_shutdown_waits_for_the_message_that_is_coming_and_begins_no_other(mailbox: FoundMailbox) -> None:

@@ -111,6 +111,16 @@ def test_now_off_and_on(browser: Client, source: Source) -> None:
     assert LogEntry.objects.count() == 3
 
 
+def test_a_mailbox_leads_to_a_new_account_of_it(browser: Client, mailbox: Mailbox) -> None:
+    page = f"/admin/accounts/mailbox/{mailbox.pk}/collect-from"
+    assert f'href="{page}' in browser.get(f"/admin/accounts/mailbox/{mailbox.pk}/change/").content.decode()
+    form = browser.get(page, follow=True)
+    assert form.status_code == 200
+    assert f'<option value="{mailbox.pk}" selected>' in form.content.decode()
+    helper = browser_of(staff("accounts.view_mailbox", "accounts.change_mailbox"))
+    assert "collect-from" not in helper.get(f"/admin/accounts/mailbox/{mailbox.pk}/change/").content.decode()
+
+
 def test_who_may_only_see_changes_nothing(source: Source) -> None:
     helper = browser_of(staff("collecting.view_source"))
     page = helper.get(f"{LIST}{source.pk}/change/")

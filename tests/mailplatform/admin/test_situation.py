@@ -162,9 +162,9 @@ def test_it_costs_the_same_however_much_is_stored(
     fill(owned.pk, b"x", b"x")
     session(owned, deleted=(1,))
     viewer.get(url)
-    with django_assert_num_queries(18):
+    with django_assert_num_queries(19):
         viewer.get(url)
     fill(owned.pk, *[b"x"] * 120)
     session(owned, deleted=tuple(range(3, 90)))
-    with django_assert_num_queries(18):
+    with django_assert_num_queries(19):
         viewer.get(url)
