@@ -179,10 +179,11 @@ _database = DATABASES["default"]
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     # WAL: readers do not wait for the writer. FULL: a commit is on the disk when it returns (promise 1).
     # IMMEDIATE: a transaction that will write asks for the lock at once and waits, instead of failing midway.
+    # Pages of 8 kB, for new databases: messages take fewer calls to write and to read than with the 4 kB of old.
     _database["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+        "init_command": "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
     }
     _database["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
 else:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +60,12 @@ def test_statements_are_prepared_unless_a_pooler_forbids_it(wish: str, threshold
         environment["DATABASE_PREPARED_STATEMENTS"] = wish
     found = read("settings.DATABASES['default']['OPTIONS']", tmp_path, **environment)
     assert found.get("prepare_threshold") == threshold
+
+
+def test_a_new_sqlite_database_has_large_pages_and_waits_for_the_disk(tmp_path: Path) -> None:
+    command = read("settings.DATABASES['default']['OPTIONS']['init_command']", tmp_path, DATABASE_URL="")
+    with closing(sqlite3.connect(tmp_path / "new")) as database:
+        database.executescript(f"{command}; CREATE TABLE message (octets BLOB)")
+        names = ("page_size", "journal_mode", "synchronous")
+        found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+    assert found == [8192, "wal", 2]  # 2: FULL
