@@ -28,8 +28,9 @@ class DataReader:
     def feed(self, chunk: bytes) -> bytes:
         """The content that is certain now; it ends in CRLF when the data has ended."""
         text = self._held + chunk
-        dotted = b"." in text and _DOT.search(text) is not None
-        end = text.find(END) if dotted else -1
+        first = _DOT.search(text) if b"." in text else None
+        end = text.find(END, first.start()) if first else -1
+        dotted = first is not None and first.start() != end
         if end >= 0:
             self.ended = True
             self._held, self.rest = b"", text[end + len(END) :]
