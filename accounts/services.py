@@ -122,6 +122,11 @@ def set_active(*, mailboxes: QuerySet[Mailbox], active: bool) -> int:
     return mailboxes.exclude(is_active=active).update(is_active=active)
 
 
+def set_users_active(*, users: QuerySet[User], active: bool) -> int:
+    """Activate or suspend users; answers how many were changed. Sessions that are open end (accounts.guests)."""
+    return users.exclude(is_active=active).update(is_active=active)
+
+
 def set_aliases_active(*, aliases: QuerySet[Alias], active: bool) -> int:
     """Activate or deactivate aliases; answers how many were changed. A loop that comes about is refused in use."""
     return aliases.exclude(is_active=active).update(is_active=active)

@@ -3,8 +3,7 @@
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
-from django.db import transaction
+from django.contrib import admin
 from django.db.models import QuerySet
 from django.forms.models import construct_instance
 from django.http import HttpRequest
@@ -20,8 +19,7 @@ from accounts.aliases import WILDCARD, targets_of
 from accounts.models import Alias
 from accounts.routing import DeadEnd, find_routes
 from mailplatform.admin.display import badge, moment_cell
-from mailplatform.admin.lists import ListAdmin
-from mailplatform.admin.log import log_many
+from mailplatform.admin.switching import SwitchedAdmin
 
 #: Targets that a row of the list names, and ends that a page names.
 NAMED = 2
@@ -52,10 +50,11 @@ class AliasForm(forms.ModelForm):
 
 
 @admin.register(Alias)
-class AliasAdmin(ListAdmin):
+class AliasAdmin(SwitchedAdmin):
     """Aliases with what they lead to."""
 
     form = AliasForm
+    logged_off = "Deactivated."
     list_display = ["address", "leads_to", "note", "state_of"]
     list_filter = [("domain", AutocompleteSelectFilter), "is_active", "is_wildcard"]
     list_filter_submit = True
@@ -122,23 +121,19 @@ class AliasAdmin(ListAdmin):
 
     @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
-        number = self._set_active(request, queryset, active=True)
-        text = ngettext("%(number)d alias activated.", "%(number)d aliases activated.", number)
-        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+        self.switch(request, queryset, active=True)
 
     @admin.action(description=gettext_lazy("Deactivate"), permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
-        number = self._set_active(request, queryset, active=False)
-        text = ngettext("%(number)d alias deactivated.", "%(number)d aliases deactivated.", number)
-        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+        self.switch(request, queryset, active=False)
 
-    def _set_active(self, request: HttpRequest, chosen: QuerySet[Alias], *, active: bool) -> int:
-        with transaction.atomic():
-            wanted = Alias.objects.filter(pk__in=chosen.order_by().values("pk"))
-            changed = list(wanted.exclude(is_active=active))
-            services.set_aliases_active(aliases=wanted, active=active)
-            log_many(request, changed, "Activated." if active else "Deactivated.")
-        return len(changed)
+    def set_active(self, wanted: QuerySet[Alias], *, active: bool) -> None:
+        services.set_aliases_active(aliases=wanted, active=active)
+
+    def said_of(self, number: int, *, active: bool) -> str:
+        activated = ngettext("%(number)d alias activated.", "%(number)d aliases activated.", number)
+        deactivated = ngettext("%(number)d alias deactivated.", "%(number)d aliases deactivated.", number)
+        return (activated if active else deactivated) % {"number": number}
 
     def save_model(self, request: HttpRequest, obj: Alias, form: AliasForm, change: bool) -> None:
         services.save_alias(alias=obj)

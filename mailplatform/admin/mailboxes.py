@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce
 from django.forms.models import construct_instance
@@ -34,12 +33,12 @@ from accounts.policies import NOTHING_SAID, Columns
 from mailplatform.admin.deletion import Preview, preview
 from mailplatform.admin.display import held_by, last_login, mark_open, moment_cell, quota_bar, state
 from mailplatform.admin.lately import forgive_view, lately
-from mailplatform.admin.lists import List, ListAdmin
-from mailplatform.admin.log import log_many
+from mailplatform.admin.lists import List
 from mailplatform.admin.messages import READ_MAIL, mailbox_tabs, message_urls
 from mailplatform.admin.octets import OctetsField, human
 from mailplatform.admin.policies import FIELDS, FIELDSET, PoliciesForm
 from mailplatform.admin.situation import by_weight, facts_about, may_set_password
+from mailplatform.admin.switching import SwitchedAdmin
 from mailstore.removal import remove_mailboxes
 
 #: What says who reads a mailbox's mail. A new mailbox has none yet: there its user is chosen.
@@ -122,7 +121,7 @@ class MailboxForm(PoliciesForm):
 
 
 @admin.register(Mailbox)
-class MailboxAdmin(ListAdmin):
+class MailboxAdmin(SwitchedAdmin):
     """Mailboxes; their messages and shelf are pages of their own (mailplatform.admin.messages)."""
 
     form = MailboxForm
@@ -273,24 +272,19 @@ class MailboxAdmin(ListAdmin):
 
     @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
-        number = self._set_active(request, queryset, active=True)
-        text = ngettext("%(number)d mailbox activated.", "%(number)d mailboxes activated.", number)
-        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+        self.switch(request, queryset, active=True)
 
     @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
-        number = self._set_active(request, queryset, active=False)
-        text = ngettext("%(number)d mailbox suspended.", "%(number)d mailboxes suspended.", number)
-        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+        self.switch(request, queryset, active=False)
 
-    def _set_active(self, request: HttpRequest, chosen: QuerySet[Mailbox], *, active: bool) -> int:
-        """Change and log those that are not so yet; what the list has joined in is not wanted for that."""
-        with transaction.atomic():
-            wanted = Mailbox.objects.filter(pk__in=chosen.order_by().values("pk"))
-            changed = list(wanted.exclude(is_active=active))
-            services.set_active(mailboxes=wanted, active=active)
-            log_many(request, changed, "Activated." if active else "Suspended.")
-        return len(changed)
+    def set_active(self, wanted: QuerySet[Mailbox], *, active: bool) -> None:
+        services.set_active(mailboxes=wanted, active=active)
+
+    def said_of(self, number: int, *, active: bool) -> str:
+        activated = ngettext("%(number)d mailbox activated.", "%(number)d mailboxes activated.", number)
+        suspended = ngettext("%(number)d mailbox suspended.", "%(number)d mailboxes suspended.", number)
+        return (activated if active else suspended) % {"number": number}
 
     def get_deleted_objects(self, objs: Iterable[Mailbox], request: HttpRequest) -> Preview:
         mailboxes = list(objs)

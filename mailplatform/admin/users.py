@@ -26,14 +26,14 @@ from unfold.enums import ActionVariant
 from unfold.forms import PaginationInlineFormSet
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
+from accounts import services
 from accounts.models import Mailbox, User
 from mailplatform.admin import transfer
 from mailplatform.admin.app_passwords import app_passwords_cell, app_passwords_page, app_passwords_url
 from mailplatform.admin.deletion import Preview, preview
 from mailplatform.admin.display import badge, last_login, mark_open, moment_cell, size_of, state
-from mailplatform.admin.lists import ListAdmin
-from mailplatform.admin.log import log_many
 from mailplatform.admin.rights import PermissionsField
+from mailplatform.admin.switching import SwitchedAdmin
 from mailplatform.admin.user_forms import NewMailboxForm, NewUserForm, OwnedForm, PasswordForm, UserForm
 from mailstore.removal import remove_mailboxes
 
@@ -114,7 +114,7 @@ class NewMailboxInline(TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ListAdmin):
+class UserAdmin(DjangoUserAdmin, SwitchedAdmin):
     """Users. A new one gets a mailbox in the default domain, as on every other way to make one."""
 
     form = UserForm
@@ -256,26 +256,20 @@ class UserAdmin(DjangoUserAdmin, ListAdmin):
 
     @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        number = self._set_active(request, queryset, active=True)
-        text = ngettext("%(number)d user activated.", "%(number)d users activated.", number)
-        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+        self.switch(request, _changeable(request, queryset), active=True)
 
     @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         """Suspended users open no mailbox and no page; an admin cannot shut the door on themselves."""
-        number = self._set_active(request, queryset.exclude(pk=request.user.pk or 0), active=False)
-        text = ngettext("%(number)d user suspended.", "%(number)d users suspended.", number)
-        self.message_user(request, text % {"number": number}, messages.SUCCESS)
+        self.switch(request, _changeable(request, queryset.exclude(pk=request.user.pk or 0)), active=False)
 
-    def _set_active(self, request: HttpRequest, chosen: QuerySet[User], *, active: bool) -> int:
-        with transaction.atomic():
-            wanted = User.objects.filter(pk__in=chosen.order_by().values("pk")).exclude(is_active=active)
-            if not request.user.is_superuser:
-                wanted = wanted.filter(is_staff=False, is_superuser=False)
-            changed = list(wanted)
-            User.objects.filter(pk__in=wanted.values("pk")).update(is_active=active)
-            log_many(request, changed, "Activated." if active else "Suspended.")
-        return len(changed)
+    def set_active(self, wanted: QuerySet[User], *, active: bool) -> None:
+        services.set_users_active(users=wanted, active=active)
+
+    def said_of(self, number: int, *, active: bool) -> str:
+        activated = ngettext("%(number)d user activated.", "%(number)d users activated.", number)
+        suspended = ngettext("%(number)d user suspended.", "%(number)d users suspended.", number)
+        return (activated if active else suspended) % {"number": number}
 
     # --- Accounts in and out ------------------------------------------------------------------------------
 
@@ -338,6 +332,11 @@ def _may_change(request: HttpRequest, user: Any) -> bool:
     if not isinstance(user, User) or request.user.is_superuser:
         return True
     return not (user.is_staff or user.is_superuser)
+
+
+def _changeable(request: HttpRequest, users: QuerySet[User]) -> QuerySet[User]:
+    """Those of the users that the one who asks may change."""
+    return users if request.user.is_superuser else users.filter(is_staff=False, is_superuser=False)
 
 
 def _password_url(user_pk: Any) -> str:
