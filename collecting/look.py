@@ -24,6 +24,7 @@ from collecting.listing import Listed, Sorted, sort
 from collecting.models import SeenMessage, Source
 from collecting.passwords import decrypt
 from collecting.trace import envelope_of, goes_round
+from mailplatform.authentication_results import without_forged
 from mailstore.delivery import Body, Outcome, deliver
 from mailstore.models import Maildrop
 from mailstore.pop3_client import BadMessageError, Pop3Client, Pop3Error, RefusedError
@@ -165,7 +166,13 @@ def _take_over(
             _leave(source, each)  # or the next look would end here too
             raise
         body.finish()
-        if goes_round(body, mailbox.address):
+        header = body.header()
+        if header is None:  # SMTP refuses such too
+            _leave(source, each)
+            raise Pop3Error(f"message {each.number} has a header of more than 64 KiB; it stays there")
+        if (clean := without_forged(header, settings.MAIL_HOSTNAME)) != header:
+            body.set_header(clean)
+        if goes_round(header, mailbox.address):
             _leave(source, each)
             found.left += 1
             return False

@@ -16,7 +16,7 @@ from email.utils import format_datetime
 from django.conf import settings
 
 from collecting.models import Source
-from mailstore.delivery import Body, Envelope
+from mailstore.delivery import Envelope
 
 #: Received fields above which a message is taken to go in a loop (RFC 5321, 6.3).
 MAX_HOPS = 100
@@ -44,11 +44,8 @@ def envelope_of(source: Source, identity: str, now: datetime) -> Envelope:
     return CollectedEnvelope("", received.encode())
 
 
-def goes_round(body: Body, address: str) -> bool:
+def goes_round(header: bytes, address: str) -> bool:
     """Whether a message was in the mailbox of this address before it was collected elsewhere, or has too many hops."""
-    header = body.header()
-    if header is None:  # larger than what is kept of it
-        header = next(body.pieces(), b"")[: body.header_octets]
     if len(_HOP.findall(header)) > MAX_HOPS:
         return True
     collected = _COLLECTED.search(header)

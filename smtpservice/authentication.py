@@ -32,10 +32,6 @@ SIGNED_OCTETS = 20 * 1024 * 1024
 _MAX_LABELS = 8
 _FROM = re.compile(rb"^From[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _SIGNATURE = re.compile(rb"^DKIM-Signature[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_RESULTS = re.compile(
-    rb"^Authentication-Results[ \t]*:([^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*)", re.IGNORECASE | re.MULTILINE
-)
-_COMMENT = re.compile(rb"\([^()]*\)")
 _SAYABLE = re.compile(r"[A-Za-z0-9._@+=-]{1,255}")
 
 
@@ -95,17 +91,6 @@ def authenticate(arrived: Arrived, lookups: Lookups) -> Verdict:
         arrived.results.append(result)
         refusal = refusal or refused
     return Verdict(arrived.results, refusal)
-
-
-def without_forged(header: bytes, hostname: str) -> bytes:
-    """A header without the Authentication-Results that name this host: nobody but we may say what we found."""
-
-    def kept(match: "re.Match[bytes]") -> bytes:
-        said = _COMMENT.sub(b" ", match[1]).split(b";")[0].split()
-        name = said[0].strip(b'"').lower() if said else b""
-        return b"" if name == hostname.lower().encode() else match[0]
-
-    return _RESULTS.sub(kept, header)
 
 
 def author_domains(header: bytes) -> list[str]:

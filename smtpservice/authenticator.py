@@ -9,11 +9,12 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from mailplatform.authentication_results import without_forged
 from mailplatform.networks import Networks
 from mailstore.delivery import Body
 from mailstore.wire import unstuff
 from smtpservice import replies
-from smtpservice.authentication import SIGNED_OCTETS, Arrived, authenticate, without_forged
+from smtpservice.authentication import SIGNED_OCTETS, Arrived, authenticate
 from smtpservice.lookups import Lookups
 from smtpservice.replies import Reply
 

@@ -60,6 +60,17 @@ class TestKeeping:
         assert "\tby jules.maison.mrs with POP3 id 1;" in top
         assert "Return-Path" not in top
 
+    def test_what_others_say_of_it_in_our_name_is_taken_out(self, mailbox: FoundMailbox, settings: Settings) -> None:
+        forged = f"Authentication-Results: {settings.MAIL_HOSTNAME}; dmarc=pass\r\n".encode()
+        theirs = b"Authentication-Results: other.example; dmarc=fail\r\n"
+        large = b"X: " + b"x" * 70_000 + b"\r\n" + forged
+        with server(theirs + forged + ONE, large + ONE, TWO + forged).serving() as other:
+            source = make_source(mailbox, other, keep=False)
+            assert "more than 64 KiB" in str(collect(source)[1])
+            collect(source)
+        assert collected(mailbox) == [theirs + ONE, TWO + forged]
+        assert [uid for uid, _ in other.messages] == [b"u2"]
+
 
 class TestDeleting:
     def test_what_is_stored_goes_there(self, mailbox: FoundMailbox) -> None:
