@@ -1,12 +1,17 @@
 """What every folder of tests shares: which tests run on both databases and in what order, programs, what is left over."""
 
+import gc
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from django.conf import settings as django_settings
+from django.test import TransactionTestCase
 from hypothesis import settings
+
+from tests.databases import empty
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -31,6 +36,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "once: it takes long, and what it is about does not depend on the database")
+    # Each test makes a web client, and WhiteNoise would list all static files for each of them.
+    django_settings.WHITENOISE_AUTOREFRESH = True
+    gc.disable()  # nothing of what is collected goes
     # A shell starts what it runs in the background deaf to SIGINT, and the programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -55,6 +63,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: "e2e" not in item.path.parts)
 
 
+def pytest_collection_finish() -> None:
+    """All that was imported and collected stays to the end: no need to look at it ever again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """What a test without a database starts finds none either, so such a test need not run on each of them."""
@@ -76,6 +91,14 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
     """A test that asks for a database while it runs would be taken for one without."""
     if fixturedef.argname in DATABASE_FIXTURES and isinstance(request.node, pytest.Item):
         assert has_database(request.node), f"{request.node.nodeid} has to name its fixture {fixturedef.argname}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptied_quickly() -> Iterator[None]:
+    """What a test of committed transactions leaves is taken away after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -63,6 +63,7 @@ def serve(thread: LoopThread) -> Iterator[Callable[..., MemoryServed]]:
 def quick_hashes(settings: Settings) -> None:
     """Passwords are not the matter here: what their hashes cost is accounts'."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.SCRAM_ITERATIONS = 4096
 
 
 @pytest.fixture

@@ -2,10 +2,21 @@
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 import mailplatform.urls  # noqa: F401 - the pages are there when tests are collected, some of which are made from them
 from accounts.models import Domain, Mailbox, User
 from tests.mailplatform.admin.people import browser_of, make_domain, make_mailbox, superuser
+
+
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Settings) -> None:
+    """Passwords are not the matter here: what their hashes cost is accounts'."""
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.MD5PasswordHasher",
+        "accounts.hashers.Argon2Hasher",
+    ]
+    settings.SCRAM_ITERATIONS = 4096
 
 
 @pytest.fixture
