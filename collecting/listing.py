@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
-
 from collecting.models import SeenMessage, Source
 
 #: How long what the server does not list any more is remembered. A server that is put right may list it again.
@@ -33,10 +31,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """The messages that a server lists, in its order: new ones, and those that were stored here before.
-
-    `may_go` are digests of messages that are stored; a copy whose fellows are not stays with them.
-    """
+    """The messages that a server lists, in its order: new ones, and those that were stored here before."""
 
     new: list[Listed]
     stored: list[Listed]
@@ -45,8 +40,20 @@ class Sorted:
 def sort(unique_ids: dict[int, bytes], source: Source, now: datetime) -> Sorted:
     """What is to be done about each message. What is no longer listed is noted, and forgotten after FORGET_AFTER."""
     listed = _listed(unique_ids)
-    seen = dict(SeenMessage.objects.filter(source_id=source.pk).values_list("digest", "stored"))
-    _note_missing(source, {each.digest for each in listed}, now)
+    digests = {each.digest for each in listed}
+    seen: dict[str, bool] = {}
+    gone, back = [], []
+    rows = SeenMessage.objects.filter(source_id=source.pk).values_list("digest", "stored", "missing_since")
+    for digest, stored, missing_since in rows.iterator(chunk_size=5000):
+        if digest in digests:
+            seen[digest] = stored
+            if missing_since is not None:
+                back.append(digest)
+        elif missing_since is None:
+            gone.append(digest)
+    _note_missing(source, gone, now)
+    _note_missing(source, back, None)
+    SeenMessage.objects.filter(source_id=source.pk, missing_since__lt=now - FORGET_AFTER).delete()
     return Sorted(
         new=[each for each in listed if each.digest not in seen],
         stored=[each for each in listed if seen.get(each.digest)],
@@ -69,21 +76,7 @@ def _digest(unique_id: bytes, copy: int) -> str:
     return hashlib.blake2b(unique_id + (b" %d" % copy if copy else b""), digest_size=_DIGEST_OCTETS).hexdigest()
 
 
-def _note_missing(source: Source, listed: set[str], now: datetime) -> None:
-    rows = SeenMessage.objects.filter(source_id=source.pk)
-    known = rows.values_list("digest", "missing_since").iterator(chunk_size=5000)
-    gone, back = [], []
-    for digest, missing_since in known:
-        if digest not in listed and missing_since is None:
-            gone.append(digest)
-        elif digest in listed and missing_since is not None:
-            back.append(digest)
-    for digests, moment in ((gone, now), (back, None)):
-        for batch in _batches(digests):
-            rows.filter(digest__in=batch).update(missing_since=moment)
-    with transaction.atomic():
-        rows.filter(missing_since__lt=now - FORGET_AFTER).delete()
-
-
-def _batches(digests: Sequence[str]) -> list[Sequence[str]]:
-    return [digests[start : start + _BATCH] for start in range(0, len(digests), _BATCH)]
+def _note_missing(source: Source, digests: Sequence[str], since: datetime | None) -> None:
+    for start in range(0, len(digests), _BATCH):
+        batch = digests[start : start + _BATCH]
+        SeenMessage.objects.filter(source_id=source.pk, digest__in=batch).update(missing_since=since)

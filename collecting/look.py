@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts import activity
+from accounts.addresses import normal_login
 from accounts.lookup import COLUMNS, FoundMailbox, find_credentials
 from accounts.models import Mailbox
 from collecting.claims import ClaimLostError, holds
@@ -100,9 +101,14 @@ def look(source: Source, found: Look, ways: Ways) -> None:
 
 
 def leads_to_itself(source: Source) -> bool:
-    """Whether the login of an account, at a server of ours, would open the mailbox that collects."""
+    """Whether the login of an account, at a server of ours, would open the mailbox that collects.
+
+    By a bare name it may be one of several that are opened as one maildrop.
+    """
     (found,) = find_credentials([source.login])
-    return found is not None and found.mailbox_id == source.mailbox_id
+    if found is None or "@" in normal_login(source.login) or not found.combined:
+        return found is not None and found.mailbox_id == source.mailbox_id
+    return Mailbox.objects.filter(pk=source.mailbox_id, user_id=found.user_id).exists()
 
 
 def _mailbox(source: Source) -> FoundMailbox:

@@ -8,6 +8,8 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.lookup import FoundMailbox
+from accounts.models import Domain, Mailbox, User
+from accounts.services import create_mailbox
 from collecting.models import Source
 from collecting.passwords import decrypt
 from collecting.services import look_now, save_source, set_sources_active
@@ -75,6 +77,17 @@ def test_a_mailbox_does_not_collect_from_itself(mailbox: FoundMailbox, settings:
     make_source(mailbox, SERVER, host="localhost", port=1110)  # another server here, which is being moved
     make_source(mailbox, SERVER, host="elsewhere.example", port=995)
     make_source(make_mailbox("anna"), SERVER, host="localhost", port=995)
+
+
+def test_nor_from_a_combined_maildrop_that_it_is_a_part_of(mailbox: FoundMailbox) -> None:
+    user = Mailbox.objects.get(pk=mailbox.id).user
+    second = create_mailbox(user=user, domain=Domain.objects.get(), local_part="second")
+    other = FoundMailbox(second.pk, second.address, 0, 0, True)
+    make_source(other, SERVER, host="localhost", login="charles", port=995).delete()
+    User.objects.update(combined=True)
+    with pytest.raises(ValidationError, match="from itself"):
+        make_source(other, SERVER, host="localhost", login="charles", port=995)
+    make_source(other, SERVER, host="localhost", login="charles@maison.mrs", port=995)
 
 
 def test_on_off_and_now(mailbox: FoundMailbox) -> None:
