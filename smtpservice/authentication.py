@@ -58,10 +58,14 @@ class Verdict:
     results: Sequence[Result]
     refusal: Reply | None = None
 
+    def value(self, hostname: str) -> bytes:
+        """The value of an Authentication-Results field, folded."""
+        lines = "".join(f";\r\n\t{result}" for result in self.results) or "; none"
+        return f"{hostname}{lines}".encode("ascii", "replace")
+
     def field(self, hostname: str) -> bytes:
         """The Authentication-Results field, with its line end."""
-        lines = "".join(f";\r\n\t{result}" for result in self.results) or "; none"
-        return f"Authentication-Results: {hostname}{lines}\r\n".encode("ascii", "replace")
+        return b"Authentication-Results: " + self.value(hostname) + b"\r\n"
 
 
 @dataclass(slots=True)

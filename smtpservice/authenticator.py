@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from mailplatform.authentication_results import without_forged
 from mailplatform.networks import Networks
@@ -24,6 +25,15 @@ logger = logging.getLogger(__name__)
 THREADS = 4
 #: Seconds for all questions to the DNS about a message (RFC 7208, 4.6.4 has 20 at least for SPF alone).
 LOOKUP_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """The reply where a message is refused, and the value of the field with the results; neither where it was not
+    looked at."""
+
+    refusal: Reply | None = None
+    results: bytes = b""
 
 
 class Authenticator:
@@ -44,20 +54,20 @@ class Authenticator:
         self._name_servers = list(name_servers)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="authentication")
 
-    async def look_at(self, body: Body, *, helo: str, sender: str, client_address: str) -> Reply | None:
-        """Put the results on top of a message that has ended; answers the reply where it is refused."""
+    async def look_at(self, body: Body, *, helo: str, sender: str, client_address: str) -> Looked:
+        """Put the results on top of a message that has ended."""
         if client_address in self._exempt:
-            return None
+            return Looked()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._look, body, helo, sender, client_address)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _look(self, body: Body, helo: str, sender: str, client_address: str) -> Reply | None:
+    def _look(self, body: Body, helo: str, sender: str, client_address: str) -> Looked:
         header = body.header()
         if header is None:
-            return replies.HEADER_TOO_LARGE
+            return Looked(replies.HEADER_TOO_LARGE)
         whole = b"".join(unstuff(body.pieces())) if body.octets <= SIGNED_OCTETS else b""
         if (clean := without_forged(header, self._hostname)) != header:
             body.set_header(clean)
@@ -66,7 +76,7 @@ class Authenticator:
             verdict = authenticate(arrived, Lookups(self._name_servers, LOOKUP_SECONDS))
         except Exception:
             logger.exception("%s: message from <%s> was not authenticated", client_address, sender)
-            return None
+            return Looked()
         body.add_header(verdict.field(self._hostname))
         logger.info("%s: <%s>: %s", client_address, sender, "; ".join(map(str, verdict.results)))
-        return verdict.refusal if self._refuses else None
+        return Looked(verdict.refusal if self._refuses else None, verdict.value(self._hostname))

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import TypedDict
@@ -19,7 +20,7 @@ from mailplatform.bridge import Bridge
 from mailstore.delivery import Body, Envelope, Outcome
 from mailstore.quota import RoomRequest, has_quota, have_room
 from smtpservice import replies, submission
-from smtpservice.authenticator import Authenticator
+from smtpservice.authenticator import Authenticator, Looked
 from smtpservice.commands import Address
 from smtpservice.queue import new_identity
 from smtpservice.replies import Reply
@@ -125,19 +126,20 @@ class LocalIntake:
     ) -> list[Reply]:
         parcel.body.finish()
         if service is Service.SMTP:
-            refusal = await self._look_at(request, parcel.body, client_address)
-            if refusal is not None:
-                return [refusal]
+            looked = await self._look_at(request, parcel.body, client_address)
+            if looked.refusal is not None:
+                return [looked.refusal]
+            parcel = replace(parcel, results=looked.results)
         return await self._store(request, parcel, service)
 
-    async def _look_at(self, request: Deliver[Accepted], body: Body, client_address: str) -> Reply | None:
+    async def _look_at(self, request: Deliver[Accepted], body: Body, client_address: str) -> Looked:
         """What is found out about a stranger's message goes on top of it; the reply where it is refused for that."""
         who: _Who = {"helo": request.client, "sender": request.mail.sender, "client_address": client_address}
-        refusal = await self._authenticator.look_at(body, **who) if self._authenticator else None
-        if refusal is None and self._spam is not None:
+        looked = await self._authenticator.look_at(body, **who) if self._authenticator else Looked()
+        if looked.refusal is None and self._spam is not None:
             recipients = [recipient.address for recipient in request.recipients]
-            refusal = await self._spam.look_at(body, recipients=recipients, **who)
-        return refusal
+            looked = replace(looked, refusal=await self._spam.look_at(body, recipients=recipients, **who))
+        return looked
 
     async def _store(self, request: Deliver[Accepted], parcel: Parcel, service: Service) -> list[Reply]:
         """Store it once for each end, and answer for each RCPT or for all of them."""

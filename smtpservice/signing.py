@@ -24,17 +24,14 @@ from smtpservice.models import DkimKey
 _CANONICAL = b"relaxed/simple"
 _FROM = re.compile(rb"^From[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
 #: Fields that are signed once more than they are there, so that nobody adds another (RFC 6376, 8.15).
-_ONCE = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"sender", b"content-type")
+ONCE = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"sender", b"content-type")
 #: A header that is longer is not signed: it is looked at as a whole.
 _HEADER_OCTETS = 256 * 1024
 
 
 def sign(*, sender: str, body: Body, top: bytes) -> bytes:
     """The DKIM-Signature fields to put before `top` and the message; none where no key is there for it."""
-    if body.header_octets + len(top) > _HEADER_OCTETS:
-        return b""
-    header = b"".join(unstuff([top + next(body.pieces())]))[: len(top) + body.header_octets]
-    header = header[: header.find(b"\r\n\r\n") + 4]
+    header = header_of(body, top)
     domain = author_domain(header)
     if not domain or domain != sender.rpartition("@")[2].lower():
         return b""
@@ -43,6 +40,14 @@ def sign(*, sender: str, body: Body, top: bytes) -> bytes:
         return b""
     digest = body_hash(unstuff(body.pieces()))
     return b"".join(sign_header(header, digest, key, domain) for key in keys)
+
+
+def header_of(body: Body, top: bytes = b"") -> bytes:
+    """The header of a message with `top` on it, up to and with the empty line; empty where it is too large."""
+    if body.header_octets + len(top) > _HEADER_OCTETS:
+        return b""
+    header = b"".join(unstuff([top + next(body.pieces())]))[: len(top) + body.header_octets]
+    return header[: header.find(b"\r\n\r\n") + 4]
 
 
 def author_domain(header: bytes) -> str:
@@ -57,7 +62,7 @@ def sign_header(header: bytes, body_digest: bytes, key: DkimKey, domain: str) ->
     """The DKIM-Signature field of one key, with its line end."""
     signer = dkim.DKIM(header, signature_algorithm=key.algorithm.encode())
     present = {name.lower() for name, _ in signer.headers}
-    signer.add_frozen([name for name in _ONCE if name in present])
+    signer.add_frozen([name for name in ONCE if name in present])
     names = [name.lower() for name in signer.default_sign_headers()]
     signer.hasher = HASH_ALGORITHMS[signer.signature_algorithm]
     fields = [

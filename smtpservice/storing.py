@@ -21,6 +21,7 @@ from mailstore.models import Maildrop
 from mailstore.rows import lock_maildrops
 from smtpservice import queue
 from smtpservice.commands import Mail
+from smtpservice.sealing import seal
 from smtpservice.srs import Srs
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Parcel:
     mail: Mail = _SAYS_NOTHING
     #: It is of one of ours, and is signed where its domain has keys.
     submitted: bool = False
+    #: The value of the Authentication-Results that were found when it came; they are sealed where it is forwarded.
+    results: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,25 +176,31 @@ def _queue(parcel: Parcel, recipients: Sequence[Accepted], later: set[FoundMailb
                 ends.setdefault(mailbox.address, (Forward(mailbox.address, ""), each))
         for forward in each.route.forwards:
             ends.setdefault(forward.address.lower(), (forward, each))
-    by_sender: dict[str, list[queue.Recipient]] = {}
+    alike: dict[tuple[str, str], list[queue.Recipient]] = {}
     ours = _is_ours(parcel.envelope.sender) if ends else True
     for forward, each in ends.values():
         sender = parcel.envelope.sender
         if forward.domain and not ours:
             sender = make_srs().rewrite(sender, domain=forward.domain, day=today())
-        by_sender.setdefault(sender, []).append(queue.Recipient(forward.address, each.notify, each.original))
-    for number, (sender, queued) in enumerate(by_sender.items()):
+        recipient = queue.Recipient(forward.address, each.notify, each.original)
+        alike.setdefault((sender, forward.domain), []).append(recipient)
+    for number, ((sender, domain), queued) in enumerate(alike.items()):
         queue.enqueue(
             sender=sender,
             recipients=queued,
             body=parcel.body,
-            top=b"Received: " + parcel.envelope.received + b"\r\n",
+            top=_sealed(parcel, domain) + b"Received: " + parcel.envelope.received + b"\r\n",
             identity="" if number else parcel.identity,
             envelope_id=parcel.mail.envelope_id,
             returned=parcel.mail.returned,
             smtputf8=parcel.mail.smtputf8,
             signed=parcel.submitted,
         )
+
+
+def _sealed(parcel: Parcel, domain: str) -> bytes:
+    """The fields that go on top of a message that a domain here passes on, if it does: what it came with, sealed."""
+    return seal(domain=domain, results=parcel.results, body=parcel.body) if domain and parcel.results else b""
 
 
 def _is_ours(sender: str) -> bool:
