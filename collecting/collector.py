@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 POLL_SECONDS = 2.0
 RENEW_SECONDS = 30.0
 RECORD_SECONDS = 1.0
+#: Seconds between two tries to break off what is under way.
+BREAK_OFF_SECONDS = 0.2
 
 
 @dataclass(slots=True)
@@ -104,9 +106,11 @@ class Collector:
         self._stopping.set()
         for chore in self._chores:
             chore.cancel()
-        for errand in self._errands.values():
-            errand.break_off()
-        await asyncio.gather(*self._chores, *self._errands, return_exceptions=True)
+        while self._errands:
+            for errand in self._errands.values():
+                errand.break_off()  # again, where it was just about to connect
+            await asyncio.wait(self._errands, timeout=BREAK_OFF_SECONDS)
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._chores:
             await self._bridge.close()
 

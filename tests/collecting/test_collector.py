@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -74,7 +73,10 @@ def test_servers_that_say_nothing_hold_up_as_many_threads_and_no_shutdown(mailbo
     assert {(each.failures, each.next_look_at <= clock()) for each in silent} == {(0, True)}
 
 
-def test_a_host_that_answers_no_connection_holds_up_no_shutdown(mailbox: FoundMailbox) -> None:
+def test_a_host_that_answers_no_connection_holds_up_no_shutdown(
+    mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "CONNECT_SECONDS", 600.0)  # more than the test may take
     clock = Clock()
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as stack:
         for _ in range(3):  # it takes no more, and what comes then waits for an answer
@@ -88,9 +90,7 @@ def test_a_host_that_answers_no_connection_holds_up_no_shutdown(mailbox: FoundMa
             await until(lambda: Source.objects.filter(claimed_by__isnull=False).exists())
             await asyncio.sleep(0.1)  # so that it connects
 
-        began = time.monotonic()
         work(wait, clock)
-    assert time.monotonic() - began < hosts.CONNECT_SECONDS / 2
     source.refresh_from_db()
     assert (source.claimed_by, source.failures) == (None, 0)
 
