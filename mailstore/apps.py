@@ -1,8 +1,9 @@
 """The mailstore app: messages at rest."""
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
 
 
 class MailstoreConfig(AppConfig):
     name = "mailstore"
-    verbose_name = "Mail store"
+    verbose_name = _("Mail store")

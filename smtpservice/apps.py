@@ -2,6 +2,7 @@
 
 from django.apps import AppConfig
 from django.core import checks
+from django.utils.translation import gettext_lazy as _
 
 from mailplatform.checks import SETTINGS
 from smtpservice.checks import check_relay
@@ -9,7 +10,7 @@ from smtpservice.checks import check_relay
 
 class SmtpServiceConfig(AppConfig):
     name = "smtpservice"
-    verbose_name = "SMTP service"
+    verbose_name = _("SMTP service")
 
     def ready(self) -> None:
         checks.register(check_relay, SETTINGS)

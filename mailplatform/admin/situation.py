@@ -46,11 +46,12 @@ def facts_about(mailbox: Any, request: HttpRequest) -> list[Fact]:
     found = overview(mailbox.pk)
     by_address, by_name = find_credentials([mailbox.address, mailbox.user.username])
     names = [mailbox.address]
-    if by_name is not None and by_name.mailbox_id == mailbox.pk:
+    if by_name is not None and by_name.mailbox_id == mailbox.pk and not by_name.combined:
         names.append(mailbox.user.username)
     facts = [
         *_access(mailbox, request),
         _login(mailbox, names, request),
+        *_combined(mailbox),
         _mail(mailbox, found),
         *_routing(mailbox, request),
         *_collecting(mailbox, request),
@@ -121,6 +122,13 @@ def _login(mailbox: Mailbox, names: list[str], request: HttpRequest) -> Fact:
     when = _("Last login: %(time)s.") % {"time": moment(opened)} if opened else _("Nobody has logged in yet.")
     text = _("Login name: %(names)s.") % {"names": _(" or ").join(names)}
     return Fact("good" if opened else "plain", "login", f"{text} {when}", url, _("Open the user"))
+
+
+def _combined(mailbox: Mailbox) -> Iterator[Fact]:
+    user = mailbox.user
+    if user.combined and mailbox.is_active:
+        text = _("As %(name)s its user opens it together with the other mailboxes: all have to be free then.")
+        yield Fact("plain", "stacks", text % {"name": user.username})
 
 
 def _mail(mailbox: Mailbox, found: Overview) -> Fact:

@@ -168,3 +168,11 @@ def test_it_costs_the_same_however_much_is_stored(
     session(owned, deleted=tuple(range(3, 90)))
     with django_assert_num_queries(19):
         viewer.get(url)
+
+
+def test_of_a_combined_maildrop_it_says_that_all_have_to_be_free(owned: Mailbox) -> None:
+    User.objects.filter(pk=owned.user_id).update(combined=True)
+    assert texts(owned)[:2] == [
+        "Login name: anna@maison.mrs. Nobody has logged in yet.",
+        "As anna its user opens it together with the other mailboxes: all have to be free then.",
+    ]
