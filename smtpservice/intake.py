@@ -84,7 +84,9 @@ class LocalIntake:
     async def find(self, request: FindRecipients) -> list[Accepted | Reply]:
         """Where each address leads, or why mail for it is refused. They are looked up at the same time."""
         submits = request.submitter is not None
-        found = (self._find_one(address, request.size, submits=submits) for address in request.addresses)
+        found = [self._find_one(address, request.size, submits=submits) for address in request.addresses]
+        if len(found) == 1:  # as most often: it needs no task of its own
+            return [await found[0]]
         return list(await asyncio.gather(*found))
 
     async def deliver(
