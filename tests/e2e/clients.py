@@ -77,17 +77,19 @@ def _crlf(written: list[Path]) -> list[bytes]:
 _MDA = """#!/bin/sh
 read -r n < {home}/count
 echo $((n + 1)) > {home}/count
-cat > {home}/$n.msg
+"""
+_TAKE = "exec cat > {home}/$n.msg\n"
 # getmail waits a minute for a program that ends before it has begun to wait: it is not waiting while it runs.
+_TAKE_SLOWLY = """cat > {home}/$n.msg
 until grep -q '^State:.*sleeping' /proc/$PPID/status; do :; done
 """
 
 
-def _mda(home: Path) -> Path:
+def _mda(home: Path, take: str = _TAKE) -> Path:
     """A program that clients hand a message to, one by one: it writes them to numbered files."""
     (home / "count").write_text("10000\n")
     script = home / "mda"
-    script.write_text(_MDA.format(home=home))
+    script.write_text((_MDA + take).format(home=home))
     script.chmod(0o700)
     return script
 
@@ -147,7 +149,7 @@ password = {account.password}
 {tls}
 [destination]
 type = MDA_external
-path = {_mda(home)}
+path = {_mda(home, _TAKE_SLOWLY)}
 allow_root_commands = true
 [options]
 read_all = true

@@ -25,6 +25,7 @@ import pytest
 import trustme
 
 from tests import run as suite
+from tests.e2e.database import query
 from tests.e2e.networks import Network, network
 from tests.e2e.running import PASSWORD, Platform, Server, wait_until
 from tests.messages import canonical, hard_messages
@@ -300,15 +301,15 @@ def test_mail_waits_while_a_host_is_down_and_arrives_when_it_is_back(hosts: tupl
     message = letter(JULES, "while-down")
     laptop.send(one, JULES, [CHARLES_1, ALFRED], message)
     laptop.wait_for(one, CHARLES_1, message)
-    ask = "from smtpservice.models import *; print(*QueuedRecipient.objects.values_list('address', 'state', 'last_reply'))"
-    waiting: list[str] = []
+    ask = "SELECT address, state, last_reply FROM smtpservice_queuedrecipient"
+    waiting: list[tuple[str, str, str]] = []
 
     def has_been_tried() -> bool:
-        waiting[:] = [one.platform.manage("shell", "-c", ask)]
-        return "No connection to alfred.maison.mrs" in waiting[0]
+        waiting[:] = query(one.platform, ask)
+        return any("No connection to alfred.maison.mrs" in reply for _address, _state, reply in waiting)
 
     wait_until(has_been_tried, seconds=ARRIVAL, what="it waits in the queue")
-    assert f"('{ALFRED}', 'waiting'" in waiting[0]
+    assert [(address, state) for address, state, _reply in waiting] == [(ALFRED, "waiting")]
     two.serve_smtp()
     retry = (
         "from smtpservice.models import *; from smtpservice.care import *;"
@@ -316,9 +317,7 @@ def test_mail_waits_while_a_host_is_down_and_arrives_when_it_is_back(hosts: tupl
     )
     assert "1" in one.platform.manage("shell", "-c", retry)
     laptop.wait_for(two, ALFRED, message)
-    wait_until(
-        lambda: ALFRED not in one.platform.manage("shell", "-c", ask), seconds=ARRIVAL, what="the queue is empty"
-    )
+    wait_until(lambda: query(one.platform, ask) == [], seconds=ARRIVAL, what="the queue is empty")
 
 
 def test_charles_collects_from_each_host_into_the_other_and_has_all_of_it_once(
