@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.utils import timezone
 
 from collecting.claims import LEASE, ClaimLostError, claim, renew
@@ -35,9 +35,10 @@ BREAK_OFF_SECONDS = 0.2
 
 @dataclass(slots=True)
 class Errand:
-    """One look that is under way: who claimed for it, and what breaks it off."""
+    """One look that is under way: who claimed for it, what it has found, and what breaks it off."""
 
     worker: UUID = field(default_factory=uuid4)
+    found: Look = field(default_factory=Look)
     ending: bool = False
     client: Pop3Client | None = None
 
@@ -56,21 +57,22 @@ class Errand:
             self.client.abort()
 
 
-def run(source: Source, errand: Errand, clock: Callable[[], datetime] = timezone.now) -> tuple[Look, Exception | None]:
-    """Look at a claimed account, whatever comes of it; answers what was found and what went wrong."""
-    found = Look()
+def run(source: Source, errand: Errand, clock: Callable[[], datetime] = timezone.now) -> Exception | None:
+    """Look at a claimed account; answers what went wrong. Raises DatabaseError, InterfaceError."""
     try:
-        look(source, found, Ways(errand.opened, lambda: errand.ending, clock))
+        look(source, errand.found, Ways(errand.opened, lambda: errand.ending, clock))
+    except (DatabaseError, InterfaceError):
+        raise  # the bridge closes the connection
     except ClaimLostError:
         logger.warning("source %d was taken by another worker, or is gone", source.pk)
+    except Pop3Error as error:
+        if not errand.ending:
+            return error
+        errand.found.broken_off = True
     except Exception as error:
-        if errand.ending and isinstance(error, Pop3Error):  # it was broken off
-            found.more = True
-            return found, None
-        if not isinstance(error, Pop3Error):
-            logger.exception("collecting from source %d", source.pk)
-        return found, error
-    return found, None
+        logger.exception("collecting from source %d", source.pk)
+        return error
+    return None
 
 
 class Collector:
@@ -137,10 +139,15 @@ class Collector:
         return True
 
     async def _carry_out(self, source: Source, errand: Errand) -> None:
-        found, error = await self._bridge.run(run, source, errand, self._clock)
+        error: Exception | None
+        try:
+            error = await self._bridge.run(run, source, errand, self._clock)
+        except Exception as failure:
+            logger.exception("collecting from source %d", source.pk)
+            error = failure
         while True:
             try:
-                return await self._bridge.run(record, source, found, error, self._clock())
+                return await self._bridge.run(record, source, errand.found, error, self._clock())
             except (OperationalError, InterfaceError):
                 logger.exception("what became of source %d was not written down", source.pk)
                 if self._stopping.is_set():

@@ -63,6 +63,8 @@ class Look:
     #: Messages that are larger than MAIL_MAX_OCTETS.
     too_large: int = 0
     more: bool = False
+    #: By a shutdown, which says nothing of the server.
+    broken_off: bool = False
     refused: list[RefusedError] = field(default_factory=list)
 
 

@@ -43,17 +43,19 @@ OUR_ERROR = "an error on our side; the log has it"
 
 def record(source: Source, found: Look, error: Exception | None, now: datetime) -> None:
     """End the claim, with what was stored and what went wrong. Nothing is done where the claim is lost."""
-    text = _text(found, error)
+    text = _text(found, error)[:ERROR_CHARACTERS]
     if error is not None:
         logger.warning("source %d, %s, for mailbox %d: %s", source.pk, source, source.mailbox_id, text)
     failing_since = source.failing_since or now
     tells = error is not None and source.told_at is None and now - failing_since >= TOLD_AFTER
-    columns: dict[str, object] = {"claimed_by": None, "claimed_until": None, "last_error": text[:ERROR_CHARACTERS]}
-    if error is None:
-        columns |= {"failures": 0, "failing_since": None, "told_at": None, "last_success_at": now}
+    columns: dict[str, object] = {"claimed_by": None, "claimed_until": None}
+    if found.broken_off:
+        columns |= {"next_look_at": now}
+    elif error is None:
+        columns |= {"failures": 0, "failing_since": None, "told_at": None, "last_success_at": now, "last_error": text}
         columns |= {"next_look_at": now} if found.more else {}
     else:
-        columns |= {"failures": source.failures + 1, "failing_since": failing_since}
+        columns |= {"failures": source.failures + 1, "failing_since": failing_since, "last_error": text}
         columns |= {"next_look_at": now + _wait(source, error)}
     with transaction.atomic():
         # In the order of all deliveries: first the maildrop, then what belongs to it.

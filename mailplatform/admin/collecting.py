@@ -74,8 +74,8 @@ class StateFilter(DropdownFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Source]) -> QuerySet[Source]:
         found = {
-            "failing": Q(is_active=True) & ~Q(last_error=""),
-            "working": Q(is_active=True, last_error=""),
+            "failing": Q(is_active=True, failures__gt=0),
+            "working": Q(is_active=True, failures=0),
             "off": Q(is_active=False),
         }.get(self.value() or "")
         return queryset.filter(found) if found is not None else queryset
@@ -149,10 +149,12 @@ class SourceAdmin(ListAdmin):
             return badge(_("off"), "")
         if source.claimed_by is not None:
             return badge(_("being collected"), "primary")
-        if source.last_error:
+        if source.failures:
             number = source.failures
             text = ngettext("%(number)d failure in a row", "%(number)d failures in a row", number)
             return badge(_("failing"), "danger", text % {"number": number})
+        if source.last_error:
+            return badge(_("some mail stays there"), "warning", source.last_error)
         return badge(_("working"), "success") if source.last_success_at else badge(_("new"), "info")
 
     @admin.display(description=gettext_lazy("last look"))

@@ -163,7 +163,7 @@ def _collecting(mailbox: Mailbox, request: HttpRequest) -> Iterator[Fact]:
     may_see = request.user.has_perm("collecting.view_source")
     for source in sources:
         if source.last_error:
-            text = _("Collecting from %(account)s fails: %(error)s") % {"account": source, "error": source.last_error}
+            text = _("Collecting from %(account)s: %(error)s") % {"account": source, "error": source.last_error}
             url = reverse("admin:collecting_source_change", args=[source.pk]) if may_see else ""
             yield Fact("warning", "sync_problem", text, url, _("Open the account"))
     if working := [str(source) for source in sources if not source.last_error]:

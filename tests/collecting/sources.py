@@ -31,10 +31,11 @@ def collect(source: Source, now: datetime | None = None) -> tuple[Look, Exceptio
     now = now or timezone.now()
     claimed = claim_one(source.pk, uuid4(), now)
     assert claimed is not None
-    found, error = run(claimed, Errand(), lambda: now)
-    record(claimed, found, error, now)
+    errand = Errand()
+    error = run(claimed, errand, lambda: now)
+    record(claimed, errand.found, error, now)
     source.refresh_from_db()
-    return found, error
+    return errand.found, error
 
 
 def collected(mailbox: FoundMailbox) -> list[bytes]:

@@ -11,9 +11,11 @@ from django.db import OperationalError
 
 from accounts.lookup import FoundMailbox
 from collecting import collector, hosts
+from collecting import look as looking
 from collecting.claims import LEASE
 from collecting.collector import Collector
 from collecting.models import Source
+from collecting.outcomes import OUR_ERROR
 from tests.collecting.sources import collected, make_source
 from tests.mailstore.mailboxes import make_mailbox
 from tests.mailstore.pop3_server import SILENCE, ScriptedPop3
@@ -60,6 +62,7 @@ def test_servers_that_say_nothing_hold_up_as_many_threads_and_no_shutdown(mailbo
     clock = Clock()
     with ScriptedPop3(script={"": SILENCE}).serving() as other:
         silent = [make_source(mailbox, other, login=str(n)) for n in range(3)]
+        Source.objects.update(failures=7, last_error="before")
         clock.forward(seconds=1)
 
         async def wait(made: Collector) -> None:
@@ -69,8 +72,8 @@ def test_servers_that_say_nothing_hold_up_as_many_threads_and_no_shutdown(mailbo
         work(wait, clock)
     assert other.sessions == 2
     assert sum(is_done(each) for each in silent) == 2
-    # Broken off, not failed: they are due again, at once.
-    assert {(each.failures, each.next_look_at <= clock()) for each in silent} == {(0, True)}
+    # Broken off, neither failed nor well: they are due again, at once, and all is as it was.
+    assert {(each.failures, each.last_error, each.next_look_at <= clock()) for each in silent} == {(7, "before", True)}
 
 
 def test_a_host_that_answers_no_connection_holds_up_no_shutdown(
@@ -157,6 +160,31 @@ def test_a_database_that_is_away_is_waited_for(mailbox: FoundMailbox, monkeypatc
 
         async def wait(_: Collector) -> None:
             await until(lambda: is_done(source))
+
+        work(wait, clock)
+    assert collected(mailbox) == [MESSAGE]
+
+
+def test_a_database_that_goes_away_in_the_middle_costs_one_look(
+    mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, failures, real = Clock(), iter(range(1)), looking.deliver
+
+    def failing(**arguments: object) -> object:
+        if next(failures, None) is not None:
+            raise OperationalError("away")
+        return real(**arguments)
+
+    monkeypatch.setattr(looking, "deliver", failing)
+    with ScriptedPop3([(b"a", MESSAGE)]).serving() as other:
+        source = make_source(mailbox, other)
+        clock.forward(seconds=1)
+
+        async def wait(_: Collector) -> None:
+            await until(lambda: is_done(source))
+            assert (source.last_error, source.failures) == (OUR_ERROR, 1)
+            clock.forward(minutes=16)
+            await until(lambda: Source.objects.filter(collected=1, failures=0, claimed_by=None).exists())
 
         work(wait, clock)
     assert collected(mailbox) == [MESSAGE]

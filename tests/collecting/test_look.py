@@ -241,9 +241,10 @@ class TestClaims:
         with server(ONE, TWO, UIDL=removed).serving() as other:
             source = make_source(mailbox, other)
             claimed = claim_one(source.pk, "00000000-0000-0000-0000-000000000001", timezone.now())
-            found, error = run(claimed, Errand())
-            record(claimed, found, error, timezone.now())
-        assert (found.stored, error) == (0, None)
+            errand = Errand()
+            error = run(claimed, errand)
+            record(claimed, errand.found, error, timezone.now())
+        assert (errand.found.stored, error) == (0, None)
         assert not Source.objects.exists()
 
 

@@ -85,9 +85,9 @@ class Command(MailCommand):
         if claimed is None:
             self.stderr.write(f"{source}: is being collected already")
             return False
-        found, error = run(claimed, errand)
-        record(claimed, found, error, timezone.now())
-        self.stdout.write(f"{source}: {found.stored} collected")
+        error = run(claimed, errand)
+        record(claimed, errand.found, error, timezone.now())
+        self.stdout.write(f"{source}: {errand.found.stored} collected")
         if error is not None:
             self.stderr.write(f"{source}: {error}")
         return error is None
