@@ -99,6 +99,10 @@ class Watch:
             return others
         return own
 
+    def may_have_to_wait(self, trying: Try) -> bool:
+        """Whether there are failures, its own or others', that count; `seconds` may know better."""
+        return any(self._throttles.waits(trying.place))
+
     def failed(self, trying: Try) -> None:
         """It was a wrong guess, and no repeated one."""
         self._throttles.failed(trying.place)

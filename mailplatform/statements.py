@@ -15,6 +15,7 @@ A statement joins the transaction that is under way; without one it is one by it
 import functools
 import itertools
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -30,6 +31,18 @@ from psycopg.pq.abc import PGresult
 #: A parameter, and a list of which a column is to be one.
 _PARAMETER = re.compile(r"(= ANY\()?\$(\w+)(::\w+(?(1)\[\]\)))")
 _names = itertools.count(1)
+
+
+_of_thread = threading.local()
+
+
+def thread_connection() -> Any:
+    """Django's connection of this thread, which it always is; to look for it takes as long as a small statement."""
+    try:
+        return _of_thread.connection
+    except AttributeError:
+        _of_thread.connection = connections[DEFAULT_DB_ALIAS]
+        return _of_thread.connection
 
 
 class _Prepared:
@@ -64,9 +77,10 @@ class Statement:
 
     def fetch(self, **parameters: Any) -> list[tuple[Any, ...]]:
         """The rows. Parameters are int, str, datetime, UUID, and lists of int or str that are not empty."""
-        connection = connections[DEFAULT_DB_ALIAS]
-        connection.ensure_connection()
-        if connection.queries_logged:
+        connection = thread_connection()
+        if connection.connection is None:
+            connection.ensure_connection()
+        if connection.force_debug_cursor:
             connection.queries_log.append({"sql": self._postgresql.decode(), "time": "0"})
         with connection.wrap_database_errors:
             if connection.vendor == "postgresql":

@@ -9,15 +9,14 @@ was locked or freed. Its session, where that lives on, finds that its lock has g
 gets another serial, since serials are not below the clock's microseconds.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db import connection
-
-from mailplatform.statements import Statement
+from mailplatform.statements import Statement, thread_connection
 from mailstore.models import Maildrop
 
 
@@ -82,7 +81,8 @@ def take_locks(
     With `opened_before` only those of them whose last session began no later.
     """
     serial = int(now.timestamp() * 1_000_000)
-    with _unhurried() as alone:
+    with unhurried():
+        alone = not thread_connection().in_atomic_block
         taken = _TAKES[dead is not None, opened_before is not None, alone]
         rows = taken.fetch(
             mailbox_ids=list(mailbox_ids), worker=worker, now=now, serial=serial, opened_before=opened_before,
@@ -96,7 +96,8 @@ def free_locks(held: Sequence[tuple[int, Lock]]) -> set[int]:
     freed: set[int] = set()
     for worker in {lock.worker for _, lock in held}:  # one, nearly always
         its = [(mailbox_id, lock.serial) for mailbox_id, lock in held if lock.worker == worker]
-        with _unhurried() as alone:
+        with unhurried():
+            alone = not thread_connection().in_atomic_block
             rows = _FREES[alone].fetch(
                 mailbox_ids=[mailbox_id for mailbox_id, _ in its],
                 worker=worker,
@@ -118,18 +119,29 @@ def find_holders(mailbox_ids: Sequence[int]) -> list[Lock | None]:
 
 
 @contextmanager
-def _unhurried() -> Iterator[bool]:
-    """A statement that is a transaction of its own, which is what is given, does not wait for the disk; on PostgreSQL
-    it says so itself (_UNHURRIED)."""
-    alone = not connection.in_atomic_block
-    if connection.vendor != "sqlite" or not alone:
-        yield alone
+def unhurried() -> Iterator[None]:
+    """What is done with locks within it does not wait for the disk, unless a transaction is under way, and is one
+    transaction on SQLite, which writes a page once for all of it. PostgreSQL's statements say so themselves."""
+    connection = thread_connection()
+    if connection.vendor != "sqlite" or connection.in_atomic_block or getattr(_within, "unhurried", False):
+        yield
         return
     _NORMAL.fetch()
+    _within.unhurried = True
     try:
-        yield alone
+        _BEGIN.fetch()
+        try:
+            yield
+            _COMMIT.fetch()
+        except BaseException:
+            if connection.connection.in_transaction:
+                _ROLLBACK.fetch()
+            raise
     finally:
+        _within.unhurried = False
         _FULL.fetch()
 
 
+_within = threading.local()
 _NORMAL, _FULL = Statement("PRAGMA synchronous=NORMAL"), Statement("PRAGMA synchronous=FULL")
+_BEGIN, _COMMIT, _ROLLBACK = Statement("BEGIN IMMEDIATE"), Statement("COMMIT"), Statement("ROLLBACK")

@@ -7,6 +7,7 @@ Errors: a Refusal is for the client; anything else is ours, and the caller says 
 """
 
 import asyncio
+import functools
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -21,6 +22,7 @@ from accounts.policies import Policy, strictest
 from accounts.sasl import Proof, Question
 from pop3service.combined import Combined, open_combined
 from pop3service.ending import Named
+from pop3service.entering import Entrance, come_and_go, entrance
 from pop3service.keeper import GONE, WRONG_LOGIN, Keeper
 from pop3service.reading import SessionListing
 from pop3service.single import Single, open_single
@@ -29,6 +31,7 @@ from pop3service.states import (
     Ending,
     Finish,
     LoggedIn,
+    Opened,
     ReadListing,
     ReadPiece,
     Refusal,
@@ -83,19 +86,47 @@ class Visit:
 
     # --- Login ---
 
-    def _log_in(self, question: Question) -> "asyncio.Task[LoggedIn | Proof]":
-        return self._keeper.start(self._come_in(question))
+    def _log_in(self, question: Question) -> "asyncio.Future[Any]":
+        """A future of LoggedIn, or of a Proof. The quick way in needs neither a task nor a second trip."""
+        keeper = self._keeper
+        way = entrance(keeper, self._caller, question)
+        if way is None:
+            return keeper.start(self._come_in(question))
+        asked = keeper.bridge.gather(come_and_go, way)
+        return keeper.then(asked, functools.partial(self._entered, question, way))
+
+    def _entered(self, question: Question, way: Entrance, asked: "asyncio.Future[Any]") -> Any:
+        """LoggedIn, or a future of it."""
+        came_in = way.end(asked.exception())
+        if came_in is None:
+            return self._keeper.start(self._come_in(question))
+        admission, opened = came_in
+        maildrop = Single(self._keeper, opened)
+        if opened.has_surrogates and not self._utf8:
+            return self._keeper.start(self._show(question, admission, maildrop, admission.policy))
+        return self._begin(question, admission, maildrop, admission.policy, opened)
 
     async def _come_in(self, question: Question) -> LoggedIn | Proof:
         answer = await self._ask(question)
         if not isinstance(answer, Admission):
             return answer  # AUTH goes on with it
         maildrop, policy = await self._open(answer)
+        return await self._show(question, answer, maildrop, policy)
+
+    async def _show(
+        self, question: Question, answer: Admission, maildrop: Single | Combined, policy: Policy
+    ) -> LoggedIn:
         try:
             seen = await maildrop.show(as_stored=self._utf8)
         except Exception:
             maildrop.release()
             raise
+        return self._begin(question, answer, maildrop, policy, seen)
+
+    def _begin(
+        self, question: Question, answer: Admission, maildrop: Single | Combined, policy: Policy, seen: Opened
+    ) -> LoggedIn:
+        """The session begins with this maildrop."""
         if self._gone:
             maildrop.release()
             raise Refusal(GONE)
@@ -157,9 +188,9 @@ class Visit:
     def _read_piece(self, request: ReadPiece) -> "bytes | asyncio.Future[Any]":
         return self._open_maildrop().read_piece(request)
 
-    def _finish(self, request: Finish) -> "asyncio.Task[None]":
+    def _finish(self, request: Finish) -> "asyncio.Future[None]":
         # From here on a dropped connection changes nothing, and nobody ends the session.
-        return self._keeper.start(self._take_maildrop().finish(request))
+        return self._take_maildrop().finish(request)
 
     def _take_maildrop(self) -> Single | Combined:
         """The open maildrop, which is the caller's to end."""

@@ -112,8 +112,11 @@ class Combined:
 
     # --- The end ---
 
-    async def finish(self, request: Finish) -> None:
-        """QUIT: in all maildrops, in one transaction. Raises Refusal where nothing of that was done."""
+    def finish(self, request: Finish) -> "asyncio.Future[None]":
+        """QUIT: in all maildrops, in one transaction. A Refusal where nothing of that was done."""
+        return self._keeper.start(self._finish(request))
+
+    async def _finish(self, request: Finish) -> None:
         for part in self._parts:
             part.stop_reading()
         closings = [part.closing(own) for part, own in zip(self._parts, self._split(request), strict=True)]

@@ -72,16 +72,51 @@ class Keeper:
         self.held: set[Lock] = set()
         #: Who is in, by a name of the session.
         self.guests: dict[Named, Guest] = {}
+        #: Logins that may have a lock already of which no session knows yet (pop3service.entering), and its mailbox.
+        self.entering: dict[object, int] = {}
         self.loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._closing = False
 
     def start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         """Run one request's work, which goes on to its end even where its session is left."""
         task = self.loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._keep(task)
         return task
+
+    def then(
+        self, asked: "asyncio.Future[Result]", make: "Callable[[asyncio.Future[Result]], Any]"
+    ) -> "asyncio.Future[Any]":
+        """A future of what `make` makes of an answer, which may be a future again: `start` without a task."""
+        answer: asyncio.Future[Any] = self.loop.create_future()
+        self._keep(asked)
+
+        def done(asked: "asyncio.Future[Any]") -> None:
+            try:
+                made = make(asked)
+            except Exception as error:
+                answer.set_exception(error)
+            else:
+                if isinstance(made, asyncio.Future):
+                    made.add_done_callback(hand_on)
+                else:
+                    answer.set_result(made)
+
+        def hand_on(made: "asyncio.Future[Any]") -> None:
+            if made.cancelled():
+                answer.cancel()
+            elif (error := made.exception()) is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(made.result())
+
+        asked.add_done_callback(done)
+        return answer
+
+    def _keep(self, work: "asyncio.Future[Any]") -> None:
+        """Have `close` wait for it."""
+        self._tasks.add(work)
+        work.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Free what is held still. Every session has been left before."""
@@ -104,7 +139,7 @@ class Keeper:
         except (DatabaseError, InterfaceError):
             # Locks may have been taken whose answer was lost with a database connection.
             for mailbox_id in mailbox_ids:
-                self.start(self._release_unknown(mailbox_id))
+                self.release_unknown(mailbox_id)
             raise
         finally:
             self._count(mailbox_ids, -1)
@@ -132,11 +167,13 @@ class Keeper:
         """Whether nobody is behind a lock any more."""
         if holder.worker != self.worker:
             return await self.bridge.gather(are_dead, holder.worker)
-        return self.opening[mailbox_id] == 1 and self._is_unknown(holder)
+        return self.opening[mailbox_id] == 1 and self._is_unknown(mailbox_id, holder)
 
-    def _is_unknown(self, holder: Lock) -> bool:
+    def _is_unknown(self, mailbox_id: int, holder: Lock) -> bool:
         """Whether a lock is ours and no session knows of it: the answer to its opening was lost."""
-        return holder.worker == self.worker and holder not in self.held
+        if holder.worker != self.worker or mailbox_id in list(self.entering.values()):
+            return False
+        return holder not in self.held
 
     def _count(self, mailbox_ids: Collection[int], step: int) -> None:
         for mailbox_id in mailbox_ids:
@@ -165,6 +202,10 @@ class Keeper:
             self.held.discard(lock)
             return
 
+    def release_unknown(self, mailbox_id: int) -> None:
+        """Free the lock that an opening may have taken whose answer was lost with a database connection."""
+        self.start(self._release_unknown(mailbox_id))
+
     async def _release_unknown(self, mailbox_id: int) -> None:
         while not self._closing:
             await asyncio.sleep(RELEASE_WAIT)
@@ -174,6 +215,6 @@ class Keeper:
                 logger.exception("looking for a lock on maildrop %d failed", mailbox_id)
                 continue
             # While somebody opens this maildrop it is not known whose the lock is; and they take one that is void.
-            if holder is not None and not self.opening[mailbox_id] and self._is_unknown(holder):
+            if holder is not None and not self.opening[mailbox_id] and self._is_unknown(mailbox_id, holder):
                 await self._release(mailbox_id, holder)
             return

@@ -20,6 +20,7 @@ from mailstore.maildrop import (
 )
 from mailstore.surrogates import correct_surrogate, read_surrogates
 from pop3service.ending import Named
+from pop3service.entering import come_and_go
 from pop3service.keeper import Keeper
 from pop3service.reading import Reader, SessionListing, sound
 from pop3service.sessions import Entry
@@ -114,12 +115,21 @@ class Single:
 
     # --- The end ---
 
-    async def finish(self, request: Finish) -> None:
-        """QUIT: delete, note what was retrieved, free the lock. Raises Refusal where nothing of that was done."""
+    def finish(self, request: Finish) -> "asyncio.Future[None]":
+        """QUIT: delete, note what was retrieved, free the lock. A Refusal where nothing of that was done."""
         self.stop_reading()
-        closing = self.closing(request)
+        closing, bridge = self.closing(request), self._keeper.bridge
+        if len(closing.deleted) > MANY_DELETIONS:
+            asked = bridge.run(_close_alone, closing)
+        elif closing.deleted or closing.retrieved:
+            asked = bridge.gather(close_maildrops, closing)
+        else:
+            asked = bridge.gather(come_and_go, closing)
+        return self._keeper.then(asked, functools.partial(self._finished, closing))
+
+    def _finished(self, closing: CloseRequest, asked: "asyncio.Future[Closed]") -> None:
         try:
-            closed = await self._close(closing)
+            closed = asked.result()
         except LockLostError:
             self.failed(lost=True)
             raise Refusal(LOST, Code.SYS_TEMP) from None
@@ -127,12 +137,6 @@ class Single:
             self.failed()
             raise
         self.closed(closing, closed)
-
-    async def _close(self, closing: CloseRequest) -> Closed:
-        bridge = self._keeper.bridge
-        if len(closing.deleted) > MANY_DELETIONS:
-            return sound((await bridge.run(close_maildrops, [closing]))[0])
-        return await bridge.gather(close_maildrops, closing)
 
     def closing(self, request: Finish) -> CloseRequest:
         """What is to be done at the end; what is known to be marked as retrieved is not marked again."""
@@ -168,3 +172,7 @@ class Single:
         """Give up what was read ahead, and what is being read."""
         if self._reader is not None:
             self._reader.close()
+
+
+def _close_alone(closing: CloseRequest) -> Closed:
+    return sound(close_maildrops([closing])[0])

@@ -12,7 +12,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.lookup import FoundMailbox
 from mailplatform.statements import Statement
 from mailstore import locks
-from mailstore.locks import Lock, find_holders, free_locks, take_locks
+from mailstore.locks import Lock, find_holders, free_locks, take_locks, unhurried
 from mailstore.models import Maildrop
 from tests.mailstore.mailboxes import fill, make_mailbox
 
@@ -108,6 +108,28 @@ class TestBesideOthers:
             else:
                 cursor.execute("SHOW synchronous_commit")
                 assert cursor.fetchone() == ("on",)
+
+    def test_what_is_done_together_is_done_or_not(self, mailbox: FoundMailbox) -> None:
+        """On SQLite, where it is one transaction."""
+        fill(mailbox.id, b"x")
+        broken = Statement("UPDATE mailstore_maildrop SET no_such_column = 1")
+        taken: dict[int, Lock] = {}
+
+        def take_and_fail() -> None:
+            with unhurried():
+                taken.update(take(mailbox))
+                broken.fetch()
+
+        with pytest.raises(DatabaseError):
+            take_and_fail()
+        assert holder(mailbox) == (None if connection.vendor == "sqlite" else taken[mailbox.id])
+        self.assert_disk_is_waited_for()
+        Maildrop.objects.update(lock_worker=None)
+        with unhurried():
+            free_locks(list(take(mailbox).items()))
+            held = take(mailbox)
+        assert holder(mailbox) == held[mailbox.id]
+        self.assert_disk_is_waited_for()
 
     def test_also_after_an_error(self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
         broken = Statement("UPDATE mailstore_maildrop SET no_such_column = 1")
