@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from django.test import TransactionTestCase
 from hypothesis import settings
 
-from tests.databases import empty
+from tests.databases import copy_template, empty
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -91,6 +91,12 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
     """A test that asks for a database while it runs would be taken for one without."""
     if fixturedef.argname in DATABASE_FIXTURES and isinstance(request.node, pytest.Item):
         assert has_database(request.node), f"{request.node.nodeid} has to name its fixture {fixturedef.argname}"
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(django_db_keepdb: bool, django_db_modify_db_settings: None) -> bool:
+    """Whether the database is there before it is made; pytest-django asks so."""
+    return copy_template() or django_db_keepdb
 
 
 @pytest.fixture(scope="session", autouse=True)

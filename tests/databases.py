@@ -1,8 +1,14 @@
-"""The database of tests that commit is emptied after each of them."""
+"""The database of the tests in this process: a copy of the suite's template, emptied after each test that commits."""
 
 import functools
+import os
+import shutil
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import connection, transaction
+
+from tests.run import TEMPLATE
 
 #: What migrations have put into them stays. To make all permissions anew takes longer than most tests.
 KEPT = {"django_content_type", "auth_permission"}
@@ -24,3 +30,14 @@ def empty(test: object) -> None:
         cursor.execute(_which_hold_rows())
         for (table,) in cursor.fetchall():  # foreign keys are looked at when the transaction ends
             cursor.execute(f"DELETE FROM {table}")  # noqa: S608
+
+
+def copy_template() -> bool:
+    """Have the database that is about to be made be a copy of the template. Whether it is there already."""
+    url, test = os.environ.get(TEMPLATE, ""), settings.DATABASES["default"]["TEST"]
+    if url.startswith("sqlite"):
+        shutil.copyfile(url.removeprefix("sqlite:///"), test["NAME"])
+        return True
+    if url:
+        test["TEMPLATE"] = urlsplit(url).path[1:]
+    return False

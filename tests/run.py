@@ -15,10 +15,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What the tests write, several times over.
 MEMORY_OCTETS = 4 << 30
+#: Names the setting of a database that has the tables, and nobody in it: tests copy it.
+TEMPLATE = "TEMPLATE_DATABASE_URL"
 #: pytest's exit code where no test was chosen.
 NO_TESTS = 5
 
@@ -58,6 +63,9 @@ def run_suite(name: str, arguments: list[str], *, database_url: str) -> int:
         environment = os.environ | {"VAR_DIR": f"{folder}/var", "DATABASE_URL": database_url}
         # Some two hundred processes are started: none of them is to compile the whole project anew.
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        template = environment[TEMPLATE] = new_template(database_url, folder)
+        migrate = [sys.executable, "manage.py", "migrate", "--verbosity=0"]
+        subprocess.run(migrate, cwd=ROOT, env=environment | {"DATABASE_URL": template}, check=True)
         command += [f"--basetemp={folder}/pytest", *arguments]
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code == NO_TESTS and "--only-with-database" in arguments:
@@ -65,6 +73,15 @@ def run_suite(name: str, arguments: list[str], *, database_url: str) -> int:
     result = "passed" if code == 0 else f"FAILED ({code})"
     print(f"=== {name}: {result} in {time.monotonic() - began:.0f} s ===", flush=True)
     return code
+
+
+def new_template(database_url: str, folder: str) -> str:
+    """An empty database: a file in `folder`, or one on the server of a DATABASE_URL."""
+    if not database_url:
+        return f"sqlite:///{folder}/template.sqlite3"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE template_of_tests")
+    return urlsplit(database_url)._replace(path="/template_of_tests").geturl()
 
 
 def memory() -> str | None:

@@ -13,6 +13,7 @@ import pytest
 import trustme
 
 from tests.e2e.running import Platform
+from tests.run import TEMPLATE
 
 
 class MakePlatform(Protocol):
@@ -45,12 +46,15 @@ def make_platform(tmp_path_factory: pytest.TempPathFactory, certificate: dict[st
     made: list[Platform] = []
 
     def make(*, migrated: bool = True) -> Platform:
-        url = new_database(template.database_url if migrated else "")
+        url = new_database(template if migrated else "")
         made.append(Platform(tmp_path_factory.mktemp("platform"), url, **certificate))
         return made[-1]
 
-    template = make(migrated=False)
-    template.manage("migrate", "--verbosity", "0")
+    template = os.environ.get(TEMPLATE, "")
+    if not template:
+        first = make(migrated=False)
+        first.manage("migrate", "--verbosity", "0")
+        template = first.database_url
     yield make
     for platform in made:
         platform.stop()

@@ -16,8 +16,10 @@ def test_mail_is_moved_from_one_mailbox_to_another(
 ) -> None:
     require_program("fetchmail")
     fill(platform, "mailboxes('jules', 'alfred')")
-    for message in MESSAGES:
-        platform.manage("importmail", address("jules"), "-", stdin=message)
+    files = [tmp_path / f"{number}.eml" for number in range(len(MESSAGES))]
+    for file, message in zip(files, MESSAGES, strict=True):
+        file.write_bytes(message)
+    platform.manage("importmail", address("jules"), *files)
     pop3, smtp = platform.start_pop3(), platform.start_smtp()
     control = tmp_path / "fetchmailrc"
     control.write_text(f"""
