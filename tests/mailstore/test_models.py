@@ -179,7 +179,7 @@ def sessions(mailbox: FoundMailbox) -> None:
     listing.mark(listing.unmarked([1]))
     maildrop.read_pieces([PieceRequest(mailbox.id, 1, 0), PieceRequest(mailbox.id, 2, 0)])
     maildrop.close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[1], deleted=[1, 2])])
-    (idle,) = maildrop.open_maildrops([OpenRequest(mailbox.id, uuid.uuid4())])
+    (idle,) = maildrop.open_at_once([OpenRequest(mailbox.id, uuid.uuid4())])
     assert isinstance(idle, Opened)
     maildrop.close_maildrops([CloseRequest(mailbox.id, idle.lock)])
     several(mailbox)
