@@ -12,7 +12,7 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
 
@@ -62,6 +62,8 @@ class Admission:
     app_password_id: int | None = None
     app_password: str = ""
     combined: bool = False
+    #: That of the user's password where it was let in by it (accounts.models.User).
+    password_mark: int | None = None
 
 
 class Door:
@@ -222,7 +224,7 @@ class Door:
         credential = await self._find(trying, owner)
         if credential is None:
             raise NotAdmittedError(trying.reason)
-        return await self._open(trying, owner, credential, trying.login)
+        return replace(await self._open(trying, owner, credential, trying.login), password_mark=None)
 
     async def _open(
         self, trying: Try, name: str, credential: Credential, authzid: str, found: FoundAppPassword | None = None
@@ -238,6 +240,7 @@ class Door:
         return Admission(
             target.mailbox_id, target.address, credential.user_id, target.policy,
             found is not None and found.read_only, found.id if found else None, trying.app_password, combined,
+            None if found else credential.password_mark,
         )  # fmt: skip
 
     # --- Looking ----------------------------------------------------------------------------------------------

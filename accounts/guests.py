@@ -1,8 +1,7 @@
-"""Who is in may still be: app passwords are revoked and expire, users and mailboxes are suspended, delegates dismissed.
+"""Whether who is in may still be: passwords are changed or revoked, users and mailboxes suspended, delegates dismissed.
 
 A login lasts as long as its session, which may be long. So whoever keeps sessions open asks this from time to time, or
-before what matters. What is asked is what the door asks of a new login, but for passwords: a password that was changed,
-or a token that has run out, ends no session.
+before what matters. What is asked is what the door asks of a new login; but a token that has run out ends no session.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.callers import Protocol
+from accounts.door import Admission
 from accounts.models import AppPassword, Mailbox, User
 
 #: Guests of whom one statement asks.
@@ -27,6 +27,14 @@ class Guest:
     mailbox_ids: tuple[int, ...]
     protocol: Protocol
     app_password_id: int | None = None
+    #: Which password it was, if it was the user's own.
+    password_mark: int | None = None
+
+    @classmethod
+    def of(cls, admission: Admission, protocol: Protocol, mailbox_ids: Iterable[int] = ()) -> "Guest":
+        """Who was admitted, to these mailboxes or to the one that was opened."""
+        ids = tuple(mailbox_ids) or (admission.mailbox_id,)
+        return cls(admission.user_id, ids, protocol, admission.app_password_id, admission.password_mark)
 
 
 def find_unwelcome(guests: Iterable[Guest]) -> set[Guest]:
@@ -39,16 +47,16 @@ def find_unwelcome(guests: Iterable[Guest]) -> set[Guest]:
 
 
 def _unwelcome(guests: Sequence[Guest]) -> Iterator[Guest]:
-    users = set(
-        User.objects.filter(pk__in={guest.user_id for guest in guests}, is_active=True).values_list("pk", flat=True)
-    )
+    users = User.objects.filter(pk__in={guest.user_id for guest in guests}, is_active=True)
+    marks = dict(users.values_list("pk", "password_mark"))
     mailbox_ids = {mailbox_id for guest in guests for mailbox_id in guest.mailbox_ids}
     open_ones = Mailbox.objects.filter(pk__in=mailbox_ids, is_active=True, user__is_active=True)
     owners = dict(open_ones.values_list("pk", "user_id"))
     delegates = _delegates(guests, owners)
     app_passwords = _app_passwords(guests)
     for guest in guests:
-        allowed = guest.user_id in users and all(
+        allowed = guest.user_id in marks and guest.password_mark in (None, marks[guest.user_id])
+        allowed = allowed and all(
             owners.get(mailbox_id) == guest.user_id or (guest.user_id, mailbox_id) in delegates
             for mailbox_id in guest.mailbox_ids
         )

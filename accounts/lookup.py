@@ -12,7 +12,7 @@ from mailplatform.statements import Statement
 
 _CREDENTIALS = """
 SELECT mailbox.id, mailbox.address, mailbox.user_id, owner.password, mailbox.is_active, owner.is_active,
-    owner.two_factor, owner.combined, owner.username,
+    owner.two_factor, owner.combined, owner.password_mark, owner.username,
     mailbox.expire_days, mailbox.login_delay_seconds, domain.expire_days, domain.login_delay_seconds
 FROM accounts_mailbox mailbox
     JOIN accounts_user owner ON owner.id = mailbox.user_id
@@ -56,6 +56,8 @@ class Credential:
     two_factor: bool
     #: The bare name of the user opens all mailboxes of the user as one maildrop.
     combined: bool
+    #: Another one with each password (accounts.models.User).
+    password_mark: int
     policy: Policy
 
 
@@ -178,10 +180,10 @@ def _rows(statement: Statement, values: Collection[str]) -> Iterator[tuple[Crede
         return
     default = default_policy()
     for row in statement.fetch(wanted=list(values)):
-        mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, combined, name = row[:9]
+        mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, combined, mark, name = row[:10]
         active = bool(mailbox_active and user_active)
-        policy = resolve(row[9:11], row[11:], default)
+        policy = resolve(row[10:12], row[12:], default)
         yield (
-            Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), bool(combined), policy),
+            Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), bool(combined), mark, policy),
             name,
         )

@@ -4,6 +4,7 @@ A user owns mailboxes; a mailbox is one address in one domain. Whoever gets a us
 domain with it (`UserManager`), on every path that makes users.
 """
 
+import secrets
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -29,6 +30,9 @@ from accounts.allowance import SentCount as SentCount
 from accounts.networks import validate_network
 from accounts.passwords import prepare_password
 from accounts.scram import belong_to, make_verifiers
+
+#: What fits into an integer of either database.
+_MARKS = 1 << 31
 
 
 class UserManager(DjangoUserManager["User"]):
@@ -69,6 +73,9 @@ class User(AbstractUser):
         default=False,
         help_text=_("The bare user name opens all active mailboxes of the user as one; a full address opens its own."),
     )
+    #: Another number with each password that is set: sessions opened by the one before end (accounts.guests). A hash
+    #: that is brought up to date is no other password.
+    password_mark = models.PositiveIntegerField(default=0, editable=False)
     #: Made of the password together with its hash; see accounts.scram.
     scram = models.TextField(blank=True, editable=False)
 
@@ -86,6 +93,7 @@ class User(AbstractUser):
         """Hash a password; `save` keeps it, with its SCRAM verifiers. None: no password opens."""
         prepared = None if raw_password is None else prepare_password(raw_password)
         super().set_password(prepared)
+        self.password_mark = secrets.randbelow(_MARKS)
         self._unsaved_password = None if prepared is None else (prepared, self.password)
 
     def check_password(self, raw_password: str | None) -> bool:
@@ -105,7 +113,7 @@ class User(AbstractUser):
         if fields is None or "password" in fields:
             self.make_verifiers()
             if fields is not None:
-                kwargs["update_fields"] = {*fields, "scram"}
+                kwargs["update_fields"] = {*fields, "scram", "password_mark"}
         super().save(*args, **kwargs)
 
     def add_default_mailbox(self) -> "Mailbox | None":

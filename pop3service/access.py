@@ -133,9 +133,9 @@ class Visit:
         login = question.login or answer.address  # a token may say by itself whose it is
         maildrop.begin(self._caller, login, answer.app_password)
         self._maildrop = maildrop
-        mailbox_ids = tuple(mailbox_id for mailbox_id, _serial in maildrop.names)
-        guest = Guest(answer.user_id, mailbox_ids, Protocol.POP3, answer.app_password_id)
-        self._keeper.guests[maildrop.names[0]] = guest
+        names = maildrop.names
+        guest = Guest.of(answer, Protocol.POP3, [mailbox_id for mailbox_id, _serial in names])
+        self._keeper.guests[names[0]] = guest
         count("logins")
         return LoggedIn(seen, policy, answer.read_only, maildrop.tally)
 

@@ -40,7 +40,7 @@ ENDINGS = {
     Ending.TIMED_OUT: _("timed out"),
     Ending.SERVER: _("the server was stopped"),
     Ending.ADMIN: _("ended by an admin"),
-    Ending.REVOKED: _("its app password was revoked, its mailbox or user suspended"),
+    Ending.REVOKED: _("its password was changed or revoked, its mailbox or user suspended"),
     Ending.BROKEN_OFF: _("broken off by the server after errors"),
 }
 

@@ -52,7 +52,7 @@ class Ending(enum.StrEnum):
     TIMED_OUT = "timed-out"
     SERVER = "server"
     ADMIN = "admin"
-    #: Its app password was revoked or expired, its mailbox or user suspended.
+    #: Its password was changed, its app password revoked, its mailbox or user suspended.
     REVOKED = "revoked"
     #: After an error that the session could not go on with, or too many of the client's.
     BROKEN_OFF = "broken-off"

@@ -77,8 +77,7 @@ class Desk:
             return replies.LOGIN_FAILED
         if not isinstance(answer, Admission):
             return answer
-        guest = Guest(answer.user_id, (answer.mailbox_id,), caller.protocol, answer.app_password_id)
-        return Submitter(answer.user_id, answer.address, guest)
+        return Submitter(answer.user_id, answer.address, Guest.of(answer, caller.protocol))
 
     async def check_sender(self, request: CheckSender) -> Reply | None:
         """RFC 6409, 6.1. The null path is for receipts, which a header From goes with all the same."""

@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='sessionrecord',
             name='ending',
-            field=models.CharField(blank=True, choices=[('quit', 'QUIT'), ('failed', 'QUIT could not be carried out, nothing was deleted'), ('dropped', 'the connection was lost'), ('timed-out', 'timed out'), ('server', 'the server was stopped'), ('admin', 'ended by an admin'), ('revoked', 'its app password was revoked, its mailbox or user suspended'), ('broken-off', 'broken off by the server after errors')], max_length=16, verbose_name='end'),
+            field=models.CharField(blank=True, choices=[('quit', 'QUIT'), ('failed', 'QUIT could not be carried out, nothing was deleted'), ('dropped', 'the connection was lost'), ('timed-out', 'timed out'), ('server', 'the server was stopped'), ('admin', 'ended by an admin'), ('revoked', 'its password was changed or revoked, its mailbox or user suspended'), ('broken-off', 'broken off by the server after errors')], max_length=16, verbose_name='end'),
         ),
         migrations.AddConstraint(
             model_name='sessionrecord',

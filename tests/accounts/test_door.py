@@ -359,6 +359,15 @@ def test_the_other_mailboxes_of_a_user_are_his(house: House) -> None:
     assert house.admit(authzid="jules@alfred.maison.mrs").address == "jules@alfred.maison.mrs"
 
 
+def test_an_admission_says_which_password_it_was(house: House) -> None:
+    mark = jules().password_mark
+    assert mark
+    assert house.admit().password_mark == house.scram().password_mark == mark
+    assert house.admit(password=app_password()).password_mark is None
+    set_password(user=jules(), password=RIGHT)
+    assert house.admit().password_mark == jules().password_mark != mark
+
+
 @pytest.mark.parametrize(
     ("login", "authzid", "combined"),
     [

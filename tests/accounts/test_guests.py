@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -23,8 +24,8 @@ def jules() -> User:
     return create_account(username="jules", password="x")
 
 
-def by_password(user: User, *others: Mailbox) -> Guest:
-    return Guest(user.pk, tuple(box.pk for box in [*user.mailboxes.all(), *others]), Protocol.POP3)
+def by_password(user: User) -> Guest:
+    return Guest(user.pk, tuple(user.mailboxes.values_list("pk", flat=True)), Protocol.POP3, None, user.password_mark)
 
 
 def by_app_password(user: User, protocol: Protocol = Protocol.POP3, **limits: bool) -> Guest:
@@ -57,7 +58,7 @@ def suspend_mailbox(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "password_too"),
+    ("change", "password_too"),  # None: the password alone
     [
         (revoke, False),
         (let_expire, False),
@@ -68,14 +69,25 @@ def suspend_mailbox(user: User) -> None:
         (lambda user: user.mailboxes.update(user=User.objects.get(username="alfred")), True),
         (lambda user: user.delete(), True),
         (lambda user: set_password(user=user, password="new"), None),
+        (lambda user: set_password(user=user, password="x"), None),
     ],
 )
 def test_what_is_taken_back(jules: User, change: Callable[[User], object], password_too: bool | None) -> None:
     by_one, by_other = by_app_password(jules), by_password(jules)
     another = by_password(User.objects.get(username="alfred"))
     change(jules)
-    expected = {None: set(), False: {by_one}, True: {by_one, by_other}}[password_too]
+    expected = {None: {by_other}, False: {by_one}, True: {by_one, by_other}}[password_too]
     assert find_unwelcome([by_one, by_other, another]) == expected
+
+
+def test_a_hash_that_is_brought_up_to_date_is_no_other_password(jules: User) -> None:
+    guest = by_password(jules)
+    User.objects.filter(pk=jules.pk).update(password=make_password("x"), scram="")
+    assert find_unwelcome([guest]) == set()
+    jules.refresh_from_db()
+    jules.first_name = "Jules"
+    jules.save()
+    assert find_unwelcome([guest]) == set()
 
 
 def test_an_app_password_is_looked_at_for_its_protocol(jules: User) -> None:
