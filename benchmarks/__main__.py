@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmarks import growth, idle, large, lmtp, pop3, report
+from benchmarks import growth, idle, large, lmtp, pop3, report, workers
 
 
 def main() -> None:
@@ -22,7 +22,9 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="every scenario, and more rounds")
     parser.add_argument("--rounds", type=int, help="of POP3 and LMTP, at most (3; 5 in full)")
     parser.add_argument("--seconds", type=float, default=3, help="of each measurement of POP3, after its warm-up")
-    parser.add_argument("--limit", type=float, default=180, help="seconds for POP3, one round at least; again for TLS")
+    parser.add_argument(
+        "--limit", type=float, help="seconds for POP3, one round at least (180; 400 in full), and for TLS"
+    )
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the Markdown there too")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the curves of what grows there")
     options = parser.parse_args()
@@ -44,6 +46,7 @@ def full(options: argparse.Namespace) -> Iterator[report.Section]:
     rounds = options.rounds or 5
     yield from kept("POP3", lambda: beside_dovecot(options, rounds=rounds, full=True))
     yield from kept("LMTP", lambda: [lmtp.section(rounds=min(rounds, 3), seconds=1)])
+    yield from kept("two workers", lambda: [workers.section(rounds=min(rounds, 3))])
     yield from kept("sessions that wait", lambda: [idle.section()])
     yield from kept("one large message", lambda: [large.section()])
     yield from kept("maildrops that grow", lambda: [growth.section(sizes=list(growth.SIZES), plots=options.plots)])
@@ -51,7 +54,7 @@ def full(options: argparse.Namespace) -> Iterator[report.Section]:
 
 def beside_dovecot(options: argparse.Namespace, *, rounds: int, full: bool = False) -> Iterator[report.Section]:
     """POP3, with the same servers over TLS where all is asked for."""
-    limits = {"most": rounds, "seconds": options.seconds, "limit": options.limit}
+    limits = {"most": rounds, "seconds": options.seconds, "limit": options.limit or (400 if full else 180)}
     with pop3.started(with_canned=full) as servers:
         for tls in (False, True) if full else (False,):
             yield pop3.section(pop3.rounds(servers, **limits, tls=tls), tls=tls)

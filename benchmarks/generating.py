@@ -17,18 +17,30 @@ _BESIDES = 120
 
 @dataclass(frozen=True)
 class Load:
-    """How many a second; processors that the server used; the share of its core that the busiest of the load used."""
+    """How many a second; processors that the server used; the share of its core that the busiest of the load used, and
+    that on average nobody used of the load's cores."""
 
     rate: float
     server_busy: float
     client_busy: float
+    idle: float
 
 
-def generate(server: Server, scenario: str, *, seconds: float, cores: Sequence[int], tls: bool = False) -> Load:
+def generate(
+    server: Server, scenario: str, *, seconds: float, cores: Sequence[int], tls: bool = False, clients: int = CLIENTS
+) -> Load:
     """One measurement. The parts start together when all of them are warm. Raises CalledProcessError."""
-    cores = cores[:CLIENTS]
+    cores = cores[:clients]
     command = [sys.executable, "-m", "benchmarks.load", "--port", str(server.tls_port if tls else server.port)]
-    command += ["--scenario", scenario, "--seconds", str(seconds), *(["--tls"] if tls else [])]
+    command += [
+        "--scenario",
+        scenario,
+        "--seconds",
+        str(seconds),
+        "--clients",
+        str(clients),
+        *(["--tls"] if tls else []),
+    ]
     pipes: dict[str, Any] = {"cwd": ROOT, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with ExitStack() as stack:
         parts = []
@@ -41,6 +53,7 @@ def generate(server: Server, scenario: str, *, seconds: float, cores: Sequence[i
         rate=sum(each["rate"] for each in results),
         server_busy=sum(each["server_busy"] for each in results) / len(results),
         client_busy=max(each["client_busy"] for each in results),
+        idle=sum(each["idle"] for each in results) / len(results),
     )
 
 

@@ -24,7 +24,7 @@ import time
 from collections.abc import Generator, Iterable
 
 from benchmarks.messages import MAILBOXES, MESSAGES, OCTETS, PASSWORD, login, message, reply_body
-from benchmarks.processor import seconds_used
+from benchmarks.processor import idle_seconds, seconds_used
 
 Steps = Generator[None, None, None]
 
@@ -57,13 +57,15 @@ class Client:
     Of its own because closed connections linger, and the ports of a single address would run out.
     """
 
-    def __init__(self, number: int, port: int, waiting: "Waiting", *, tls: bool = False) -> None:
+    def __init__(
+        self, number: int, port: int, waiting: "Waiting", *, tls: bool = False, clients: int = CLIENTS
+    ) -> None:
         self.address = f"127.0.1.{number + 1}"
         self.port = port
         self.tls = tls
         self.waiting = waiting
         self.socket = socket.socket()
-        self.mailboxes = range(1 + number, MAILBOXES + 1, CLIENTS)
+        self.mailboxes = range(1 + number, MAILBOXES + 1, clients)
         #: Octets of the whole reply to RETR n, at n - 1; learned by `compare`.
         self.reply_octets: list[int] = []
         self.done = 0
@@ -237,18 +239,18 @@ class Waiting:
         next(steps, None)
 
 
-def measure(
-    clients: list[Client], waiting: Waiting, scenario: str, seconds: float, server: list[int]
-) -> dict[str, float]:
-    """One scenario: how many a second, and the shares of a core that the server and this process used."""
-    end = time.perf_counter() + seconds
-    begun, ours, theirs = time.perf_counter(), time.process_time(), seconds_used(server)
-    waiting.drive([client.measure(scenario, end) for client in clients])
+def measure(clients: list[Client], waiting: Waiting, options: argparse.Namespace) -> dict[str, float]:
+    """One scenario: how many a second, and the shares of a core that the server and this process used, and nobody."""
+    server, core = options.server, min(os.sched_getaffinity(0))
+    end = time.perf_counter() + options.seconds
+    begun, ours, theirs, idle = time.perf_counter(), time.process_time(), seconds_used(server), idle_seconds(core)
+    waiting.drive([client.measure(options.scenario, end) for client in clients])
     passed = time.perf_counter() - begun
     return {
-        "rate": sum(client.done for client in clients) / seconds,
+        "rate": sum(client.done for client in clients) / options.seconds,
         "server_busy": (seconds_used(server) - theirs) / passed,
         "client_busy": (time.process_time() - ours) / passed,
+        "idle": (idle_seconds(core) - idle) / passed,
     }
 
 
@@ -258,6 +260,7 @@ def main() -> None:
     parser.add_argument("--tls", action="store_true", help="begin with a handshake")
     parser.add_argument("--scenario", choices=SCENARIOS, required=True)
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="in all parts; no more than there are mailboxes")
     parser.add_argument("--core", type=int, help="the processor to run on")
     parser.add_argument("--part", default="", help="I/N: each Nth client, from I on; waits for a line on its input")
     parser.add_argument("--server", type=int, nargs="*", default=[], help="the server's processes")
@@ -266,14 +269,14 @@ def main() -> None:
         os.sched_setaffinity(0, {options.core})
     first, _, step = (options.part or "0/1").partition("/")
     waiting = Waiting()
-    numbers = range(int(first), CLIENTS, int(step))
-    clients = [Client(number, options.port, waiting, tls=options.tls) for number in numbers]
+    numbers = range(int(first), options.clients, int(step))
+    clients = [Client(number, options.port, waiting, tls=options.tls, clients=options.clients) for number in numbers]
     try:
         waiting.drive([client.warm_up() for client in clients])
         if options.part:
             print("warm", flush=True)
             sys.stdin.readline()
-        result = measure(clients, waiting, options.scenario, options.seconds, options.server)
+        result = measure(clients, waiting, options)
     except (ReplyError, OSError) as error:
         sys.exit(f"{options.scenario}: {error}")
     print(json.dumps(result))

@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -83,7 +82,8 @@ def rounds(
         for scenario in SCENARIOS:
             for name, server in servers.items():
                 load = generate(server, scenario, seconds=seconds, cores=cores.for_load(), tls=tls)
-                measurements.append(report.Measurement(name, scenario, number, **asdict(load)))
+                figures = load.rate, load.server_busy, load.client_busy
+                measurements.append(report.Measurement(name, scenario, number, *figures))
                 print(f"round {number + 1}{', TLS' * tls}: {measurements[-1]}", flush=True)
     return measurements
 

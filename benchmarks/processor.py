@@ -13,6 +13,15 @@ def seconds_used(roots: Iterable[int]) -> float:
     return sum(sum(map(int, fields[11:15])) / _TICKS for fields in all_below(roots).values())
 
 
+def idle_seconds(core: int) -> float:
+    """How long a processor has stood idle since the machine started, waiting for a disk included (proc(5))."""
+    for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            return (int(ticks[3]) + int(ticks[4])) / _TICKS
+    raise ValueError(f"there is no processor {core}")
+
+
 def all_below(roots: Iterable[int]) -> dict[int, list[str]]:
     """These processes and all below them, with what /proc/PID/stat says behind their names."""
     found: dict[int, list[str]] = {}
