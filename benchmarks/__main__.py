@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 from benchmarks import growth, idle, large, lmtp, pop3, report, workers
@@ -25,16 +26,18 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=float, help="seconds for POP3, one round at least (180; 400 in full), and for TLS"
     )
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the Markdown there too")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="add the Markdown to what is there")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw the curves of what grows there")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))  # so that the servers end too
-    setup = report.setup()
+    begun, setup = datetime.now().astimezone(), report.setup()
     sections = list(full(options) if options.full else short(options))
-    text = "\n".join([report.goals(sections), "", f"{setup}\n", *map(str, sections)])
+    text = "\n".join([f"## {begun:%d %B %Y, %H:%M}\n", report.goals(sections), "", f"{setup}\n", *map(str, sections)])
     print(f"\n{text}")
     if options.write:
-        options.write.write_text(text, encoding="utf-8")
+        head = "" if options.write.exists() else "# Measurements\n\nWritten by `make bench`, a section for each run.\n"
+        with options.write.open("a", encoding="utf-8") as file:
+            file.write(f"{head}\n{text}")
 
 
 def short(options: argparse.Namespace) -> Iterator[report.Section]:

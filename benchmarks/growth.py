@@ -26,16 +26,12 @@ from typing import Any
 from benchmarks import cores, plot, report
 from benchmarks.client import Client, poll
 from benchmarks.processor import seconds_used
-from benchmarks.servers import ROOT, Server, in_database, mailplatform, mailplatform_on_postgresql
+from benchmarks.servers import ROOT, Server, databases, in_database
 
 SIZES = (10, 1000, 100_000, 1_000_000)
 NEW = (1, 10, 100, 1000)
 POLLS, LISTINGS, TURNS = 200, 5, 5
 DELETED = 1000
-DATABASES: dict[str, Callable[..., AbstractContextManager[Server]]] = {
-    "SQLite": mailplatform,
-    "PostgreSQL": mailplatform_on_postgresql,
-}
 #: Below so many messages a listing is too short for its lines a second to say anything.
 _LISTED = 100_000
 #: How many times as long as with the fewest messages; lines a second; seconds.
@@ -125,12 +121,12 @@ def deliverer(folder: Path, database_url: str) -> Iterator[Callable[[str, int], 
             process.kill()
 
 
-def on(database: str, sizes: list[int]) -> list[Found]:
+def on(database: str, starter: Callable[..., AbstractContextManager[Server]], sizes: list[int]) -> list[Found]:
     fills = [("copies", f"box{size}", str(size)) for size in sizes]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailplatform-bench-")))
         with cores.pinned(cores.ALL[:1]):
-            server = stack.enter_context(DATABASES[database](folder, fills=fills))
+            server = stack.enter_context(starter(folder, fills=fills))
         stack.enter_context(cores.pinned(cores.for_load()))
         deliver = stack.enter_context(deliverer(folder, server.database_url))
         found = []
@@ -144,7 +140,7 @@ def on(database: str, sizes: list[int]) -> list[Found]:
 
 
 def section(*, sizes: list[int], plots: Path | None = None) -> report.Section:
-    found = {database: on(database, sizes) for database in DATABASES}
+    found = {database: on(database, starter, sizes) for database, starter in databases().items()}
     text = "\n\n".join(f"{database}:\n\n{_table(each)}" for database, each in found.items())
     if plots:
         _draw(found, plots)

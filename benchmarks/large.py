@@ -21,7 +21,7 @@ from pathlib import Path
 from benchmarks import cores, memory, report
 from benchmarks.client import Client
 from benchmarks.processor import seconds_used
-from benchmarks.servers import ROOT, Server, free_port, mailplatform, mailplatform_on_postgresql, running
+from benchmarks.servers import ROOT, Server, databases, free_port, running
 
 OCTETS = 100 * 1024 * 1024
 CLIENTS = 20
@@ -99,16 +99,12 @@ def section(*, octets: int = OCTETS, clients: int = CLIENTS, turns: int = TURNS)
     fills = [("large", "large", str(octets), str(clients))]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mailplatform-bench-")))
-        for name in ("copy", "sqlite", "postgresql"):
-            (folder / name).mkdir()
         with cores.pinned(cores.ALL[:1]):
-            servers = {
-                COPY: stack.enter_context(copier(folder / "copy", octets)),
-                "Mailplatform, SQLite": stack.enter_context(mailplatform(folder / "sqlite", fills=fills)),
-                "Mailplatform, PostgreSQL": stack.enter_context(
-                    mailplatform_on_postgresql(folder / "postgresql", fills=fills)
-                ),
-            }
+            servers = {COPY: stack.enter_context(copier(folder, octets))}
+            for database, starter in databases().items():
+                own = folder / database
+                own.mkdir()
+                servers[f"Mailplatform, {database}"] = stack.enter_context(starter(own, fills=fills))
         stack.enter_context(cores.pinned(cores.for_load()))
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in servers}
         for turn in range(turns + 1):

@@ -39,7 +39,7 @@ class Section:
     goals: list[Goal] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"## {self.title}\n\n{self.text.strip()}\n"
+        return f"### {self.title}\n\n{self.text.strip()}\n"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,13 @@ def cluster() -> Iterator[tuple[str, int]]:
 def mailplatform_on_postgresql(folder: Path, **options: Any) -> Iterator[Server]:
     with cluster() as (url, postmaster), mailplatform(folder, url, **options) as server:
         yield Server(server.port, [*server.processes, postmaster], server.tls_port, url)
+
+
+def databases() -> dict[str, Callable[..., AbstractContextManager[Server]]]:
+    """Ways to start ours (`mailplatform`), by the databases that are installed."""
+    found: dict[str, Callable[..., AbstractContextManager[Server]]] = {"SQLite": mailplatform}
+    if postgresql_programs() is None:
+        print("PostgreSQL is not there, so SQLite is measured alone. On Debian: apt install postgresql")
+    else:
+        found["PostgreSQL"] = mailplatform_on_postgresql
+    return found

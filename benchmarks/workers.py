@@ -13,21 +13,16 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import cores, report
 from benchmarks.generating import Load, generate
 from benchmarks.load import CLIENTS
-from benchmarks.servers import Server, mailplatform, mailplatform_on_postgresql
+from benchmarks.servers import Server, databases
 
 WANTED = 1.7
-DATABASES: dict[str, Callable[..., AbstractContextManager[Server]]] = {
-    "SQLite": mailplatform,
-    "PostgreSQL": mailplatform_on_postgresql,
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,7 @@ def measured(server: Server, workers: int, seconds: float) -> Load:
 
 def section(*, rounds: int = 3, seconds: float = 3) -> report.Section:
     found: dict[str, list[Pair]] = {}
-    for database, starter in DATABASES.items():
+    for database, starter in databases().items():
         with ExitStack() as stack:
             servers: list[Server] = []
             for workers in (1, 2):
