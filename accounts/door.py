@@ -115,11 +115,9 @@ class Door:
 
     def admit_remembered(self, recall: Recall, credential: Credential) -> Admission:
         """Let in by a credential that the Recall knows, to the mailbox of the login itself."""
-        trying = recall.trying
-        self._watch.succeeded(trying)
-        trying.mailbox_id = credential.mailbox_id
-        self._watch.record(trying, LoginResult.ADMITTED)
-        return Admission(credential.mailbox_id, credential.address, credential.user_id, credential.policy)
+        admission = self._admission(recall.trying, credential, credential, recall.login)
+        self._watch.record(recall.trying, LoginResult.ADMITTED)
+        return admission
 
     async def scram_verifier(self, caller: Caller, login: str, mechanism: str) -> ScramVerifier:
         """What the proof of a client is checked against; an invented one where no proof will be right.
@@ -233,8 +231,14 @@ class Door:
         target = credential
         if authzid and normal_login(authzid) not in (normal_login(name), credential.address):
             target = await self._find_delegated(credential.user_id, authzid)
+        return self._admission(trying, credential, target, authzid or name, found)
+
+    def _admission(
+        self, trying: Try, credential: Credential, target: Credential, asked: str, found: FoundAppPassword | None = None
+    ) -> Admission:
+        """Whoever the credential is of comes into the target, for which was asked by that name."""
         # What others entrusted is one mailbox, and a full address is one.
-        combined = target.combined and target.user_id == credential.user_id and "@" not in normal_login(authzid or name)
+        combined = target.combined and target.user_id == credential.user_id and "@" not in normal_login(asked)
         self._watch.succeeded(trying)
         trying.mailbox_id = target.mailbox_id
         return Admission(

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from accounts.guests import Guest
 from accounts.lookup import FoundMailbox
 from accounts.models import LoginRecord, LoginResult, Mailbox, User
 from mailstore.locks import Lock
@@ -56,6 +57,22 @@ def test_it_is_on_record(served: DatabaseServed, jules: FoundMailbox) -> None:
     served.close()
     record = LoginRecord.objects.get()
     assert (record.result, record.mailbox_id, record.times) == (LoginResult.ADMITTED, jules.id, 2)
+
+
+def test_it_admits_to_the_same(served: DatabaseServed, jules: FoundMailbox) -> None:
+    """What the ordinary way knows of who came in, such as by which password, the quick one knows too."""
+    guests: list[Guest] = []
+    for remembered in (False, True):
+        if not remembered:
+            served.keeper.door._passwords._verified.clear()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            guests += served.keeper.guests.values()
+            client.say("QUIT")
+        wait_until(lambda: not served.keeper.guests)
+    assert len(guests) == 2
+    assert guests[0] == guests[1]
+    assert guests[1].password_mark is not None
 
 
 @pytest.mark.parametrize(
