@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mailplatform.bridge import MAX_BATCH, Bridge, BridgeClosedError
+from mailplatform.bridge import MAX_BATCH, MOST_TURNS, Bridge, BridgeClosedError
 
 
 def test_items_that_wait_together_are_one_call() -> None:
@@ -104,3 +104,35 @@ def test_nothing_is_lost_when_much_comes_from_many_sides(awake: int | None) -> N
             bridge.gather(double, 1)
 
     asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_items_of_turns_that_follow_at_once_are_one_call() -> None:
+    """As when what clients sent at the same moment is read one after the other; but nothing waits for long."""
+    batches: list[int] = []
+
+    def note(items: Sequence[int]) -> Sequence[int]:
+        batches.append(len(items))
+        return items
+
+    async def main(turns: int) -> None:
+        bridge = Bridge(threads=1)
+        waiting = [bridge.gather(note, 0)]
+        while len(waiting) < turns and not waiting[0].done():
+            await asyncio.sleep(0)
+            waiting.append(bridge.gather(note, len(waiting)))
+        await asyncio.gather(*waiting)
+        await bridge.close()
+
+    asyncio.run(main(MOST_TURNS))
+    assert batches == [MOST_TURNS]
+    asyncio.run(main(1_000_000))  # the first is answered though there is more in each turn
+
+
+def test_what_was_asked_for_at_the_last_moment_is_answered() -> None:
+    async def main() -> list[int]:
+        bridge = Bridge(threads=1)
+        waiting = [bridge.gather(list, number) for number in range(3)]
+        await bridge.close()
+        return await asyncio.gather(*waiting)
+
+    assert asyncio.run(main()) == [0, 1, 2]
