@@ -22,9 +22,9 @@ from django.utils import timezone
 from accounts.lookup import FoundMailbox
 from mailstore.downgrade import surrogate_octets
 from mailstore.envelope import EnvelopeFields, read_envelope
-from mailstore.inserts import insert_rows, moment
+from mailstore.inserts import execute_all, insert_rows, insertion, moment
 from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
-from mailstore.rows import lock_maildrop, lock_maildrops, save_changed
+from mailstore.rows import change, lock_maildrop, lock_maildrops, save_changed
 from mailstore.wire import WireEncoder
 
 #: Octets of a message that are kept in memory while it is received; the rest is on the disk.
@@ -317,16 +317,29 @@ def _store(additions: Sequence[_Addition]) -> None:
     """Write the rows, and the counters."""
     if not additions:
         return
-    for start in range(0, len(additions), _BATCH_ROWS):
-        batch = additions[start : start + _BATCH_ROWS]
-        insert_rows(Message, _MESSAGE_COLUMNS, [_message_row(addition) for addition in batch])
-    _write_contents(
+    maildrops = list({addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values())
+    contents = (
         (addition.maildrop.mailbox_id, addition.uid, number, piece)
         for addition in additions
         for number, piece in enumerate(addition.body.pieces(addition.top))
     )
+    octets = sum(len(addition.top) + addition.body.wire_octets for addition in additions)
+    if octets <= _BATCH_OCTETS and len(additions) <= _BATCH_ROWS:
+        statements = [
+            insertion(Message, _MESSAGE_COLUMNS, [_message_row(addition) for addition in additions]),
+            insertion(Content, _CONTENT_COLUMNS, list(contents)),
+        ]
+        if len(maildrops) == 1:
+            statements.append(change(maildrops.pop()))
+        execute_all(statements)
+    else:
+        for start in range(0, len(additions), _BATCH_ROWS):
+            rows = [_message_row(addition) for addition in additions[start : start + _BATCH_ROWS]]
+            insert_rows(Message, _MESSAGE_COLUMNS, rows)
+        _write_contents(contents)
+    if maildrops:
+        save_changed(*maildrops)
     _note_surrogates(additions)
-    save_changed(*{addition.maildrop.mailbox_id: addition.maildrop for addition in additions}.values())
 
 
 def _note_surrogates(additions: Sequence[_Addition]) -> None:

@@ -15,6 +15,7 @@ from django.db.models import Count, Q, QuerySet, Sum
 from django.db.models.expressions import Col
 
 from accounts.models import Mailbox
+from mailstore.inserts import Statement
 from mailstore.models import Maildrop, Message
 
 _CHANGED = (
@@ -132,13 +133,16 @@ def count_and_sum(messages: QuerySet[Message]) -> tuple[int, int]:
     return found["messages"], found["octets"]
 
 
+def change(maildrop: Maildrop) -> Statement:
+    """What stores the counters and the next uid of a locked row whose live messages have changed."""
+    maildrop.version += 1
+    counters = [maildrop.next_uid, maildrop.message_count, maildrop.octets, maildrop.version]
+    return _CHANGED, [*counters, maildrop.mailbox_id]
+
+
 def save_changed(*maildrops: Maildrop) -> None:
     """Store the counters and the next uid of locked rows whose live messages have changed."""
-    rows = []
-    for maildrop in maildrops:
-        maildrop.version += 1
-        counters = maildrop.next_uid, maildrop.message_count, maildrop.octets, maildrop.version
-        rows.append((*counters, maildrop.mailbox_id))
+    rows = [change(maildrop)[1] for maildrop in maildrops]
     with connection.cursor() as cursor:
         if len(rows) == 1:  # at a fifth of what executemany costs
             cursor.execute(_CHANGED, rows[0])

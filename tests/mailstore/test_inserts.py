@@ -3,12 +3,13 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
-from mailstore.inserts import insert_rows, moment
+from mailstore.inserts import Statement, execute_all, insert_rows, insertion, moment
 from mailstore.models import Content, Message
+from mailstore.rows import lock_maildrop
 
 pytestmark = pytest.mark.django_db
 
@@ -27,6 +28,20 @@ def test_many_rows_are_one_statement(mailbox: FoundMailbox, django_assert_num_qu
         )
     rows = Content.objects.filter(mailbox_id=mailbox.id, uid=7).order_by("piece")
     assert [bytes(row.octets) for row in rows] == octets
+
+
+def test_several_statements_are_one_where_that_saves_something(
+    mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    lock_maildrop(mailbox.id)
+    statements: list[Statement] = [
+        insertion(Content, ("mailbox_id", "uid", "piece", "octets"), [(mailbox.id, uid, 0, b"%s\0")]) for uid in (1, 2)
+    ]
+    statements.append(("UPDATE mailstore_maildrop SET octets = %s WHERE mailbox_id = %s", [7, mailbox.id]))
+    with django_assert_num_queries(1 if connection.vendor == "postgresql" else 3):
+        execute_all(statements)
+    assert [bytes(row.octets) for row in Content.objects.filter(mailbox_id=mailbox.id)] == [b"%s\0"] * 2
+    assert lock_maildrop(mailbox.id).octets == 7
 
 
 def test_text_and_moments_are_kept_exactly(mailbox: FoundMailbox) -> None:

@@ -223,6 +223,7 @@ def everything_else(mailbox: FoundMailbox, folder: Path) -> None:
     restore(mailbox_id=mailbox.id, uids=[1])
     expire(mailbox_id=mailbox.id, before=timezone.now())
     purge(mailbox_id=mailbox.id, before=timezone.now())
+    fill(mailbox.id, b"\r\n" + b"x" * 2 * PIECE_OCTETS)
     recount(mailbox_id=mailbox.id)
     remove_mailboxes(mailbox_ids=[mailbox.id])
 
