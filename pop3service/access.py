@@ -146,6 +146,8 @@ class Visit:
             delay = answer.policy.login_delay_seconds
             return await open_single(keeper, answer.mailbox_id, delay, self._has_gone), answer.policy
         mailboxes = await keeper.bridge.gather(find_combined, answer.user_id)
+        if not mailboxes:  # the last one was suspended just now
+            raise Refusal(WRONG_LOGIN, Code.AUTH)
         policy = strictest(mailbox.policy for mailbox in mailboxes)
         return await open_combined(keeper, mailboxes, self._has_gone), policy
 

@@ -20,7 +20,7 @@ from mailstore.models import Content, Maildrop, Message
 from mailstore.removal import remove_mailboxes
 from mailstore.rows import live_messages
 from mailstore.together import close_together
-from pop3service import combined
+from pop3service import access, combined
 from pop3service.models import SessionRecord
 from pop3service.states import Ending
 from tests.mailstore.mailboxes import assert_counters_fit, body_of, fill
@@ -146,6 +146,12 @@ class TestLogin:
             client.hear()
             assert client.hear() == WRONG
         assert lock_of(charles[0]) is None
+
+    def test_all_that_are_suspended_between_password_and_lock(
+        self, serve_mailboxes: Serve, charles: list[FoundMailbox], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(access, "find_combined", lambda user_ids: [[] for _ in user_ids])
+        assert try_login(serve_mailboxes(), "charles") == WRONG
 
     def test_wrong_passwords_are_the_same_as_ever(self, serve_mailboxes: Serve, charles: list[FoundMailbox]) -> None:
         assert try_login(serve_mailboxes(), "charles", "y") == WRONG
