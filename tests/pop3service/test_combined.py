@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import OperationalError
+from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -46,6 +47,11 @@ def charles(quick_hashes: None, transactional_db: None) -> list[FoundMailbox]:
     for number in range(4):
         put(boxes[number % 2], number, message(100 * number + 100))
     return boxes
+
+
+@pytest.fixture
+def served(serve_mailboxes: Serve) -> DatabaseServed:
+    return serve_mailboxes()
 
 
 def put(box: FoundMailbox, minute: int, *messages: bytes, unique_id: str = "") -> None:
@@ -278,7 +284,7 @@ class TestReading:
     @given(arrivals=st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=10), data=st.data())
     def test_it_is_the_merge_of_the_single_ones(
         self,
-        serve_mailboxes: Serve,
+        served: DatabaseServed,
         charles: list[FoundMailbox],
         arrivals: list[tuple[bool, int]],
         data: st.DataObject,
@@ -286,12 +292,11 @@ class TestReading:
         for model in (Content, Message):
             model.objects.all().delete()
         for box in charles:
-            Maildrop.objects.filter(mailbox_id=box.id).update(message_count=0, octets=0)
+            Maildrop.objects.filter(mailbox_id=box.id).update(message_count=0, octets=0, version=F("version") + 1)
         for number, (there, minute) in enumerate(arrivals):
             put(charles[there], minute, message(100 + number))
         rows = Message.objects.order_by("received_at", "mailbox_id", "uid").values_list("mailbox_id", "octets")
         wanted = [octets for _, octets in rows]
-        served = serve_mailboxes()
         deleted = data.draw(st.sets(st.integers(1, len(wanted)))) if wanted else set()
         with served.connect() as client:
             client.log_in("charles", "x")
@@ -307,7 +312,6 @@ class TestReading:
         here, there = (unique_ids(session(served, name, "UIDL")[0]) for name in (HERE, THERE))
         assert sorted(here + there) == sorted(left)
         assert [each for each in left if each in here] == sorted(here, key=left.index)
-        served.close()
 
 
 class TestUpdate:
