@@ -71,12 +71,14 @@ class Envelope:
 class Body:
     """A message while it is received: octets go in as they come, the wire form comes out.
 
-    After `finish`, `octets`, `wire_octets` and `header_octets` say what mailstore.wire says of them.
+    After `finish`, `octets`, `wire_octets` and `header_octets` say what mailstore.wire says of them. A message
+    that gets larger than `spool_octets` is in a file.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, spool_octets: int = SPOOL_OCTETS) -> None:
+        self.spool_octets = spool_octets
         self._encoder = WireEncoder()
-        self._spool = SpooledTemporaryFile(max_size=SPOOL_OCTETS)
+        self._spool = SpooledTemporaryFile(max_size=spool_octets)
         self._head = bytearray()
         self._added = b""
         self._left_out = 0  # octets at the beginning of the spool

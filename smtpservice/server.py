@@ -17,7 +17,7 @@ from accounts.callers import Protocol as Door
 from accounts.sasl import Question
 from mailplatform.arrivals import Arrival
 from mailplatform.places import Full
-from mailstore.delivery import Body
+from mailstore.delivery import SPOOL_OCTETS, Body
 from smtpservice import replies
 from smtpservice.pace import Pace
 from smtpservice.protocol import Session
@@ -40,8 +40,10 @@ logger = logging.getLogger(__name__)
 
 #: Octets that may wait in a session before its client has to wait.
 INPUT_OCTETS = 65_536
-#: Octets of a message that are written in the loop; above, the spool is a file, and a thread writes to it.
-INLINE_OCTETS = 1024 * 1024
+#: Messages of one worker that are in memory up to mailstore.delivery.SPOOL_OCTETS at the same time; those that come
+#: while there are more are in files from so many octets on.
+MANY_MESSAGES = 64
+MANY_SPOOL_OCTETS = 64 * 1024
 #: Seconds a TLS handshake may take.
 HANDSHAKE_SECONDS = 30.0
 #: Seconds that clients have to take the 421 of a server that ends, before they are cut off.
@@ -106,6 +108,8 @@ class Connections:
         self.tls = tls
         self.draining = self.ending = False
         self.open: set[Connection] = set()
+        #: Messages that are being received or stored.
+        self.messages = 0
         self._none_open = asyncio.Event()
         self._sweeper = asyncio.get_running_loop().create_task(self._sweep())
 
@@ -123,6 +127,14 @@ class Connections:
             submitter=desk.recognise(arrival.address) if desk else None,
         )
         return Connection(self, session, arrival)
+
+    def new_body(self) -> Body:
+        """For a message that comes in; `body_closed` tells its end."""
+        self.messages += 1
+        return Body(spool_octets=SPOOL_OCTETS if self.messages <= MANY_MESSAGES else MANY_SPOOL_OCTETS)
+
+    def body_closed(self) -> None:
+        self.messages -= 1
 
     def lost(self, connection: "Connection") -> None:
         """A connection is gone, and nothing of it is in flight."""
@@ -244,7 +256,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, request: "Request[Accepted]") -> bool:
         """Carry a request out, or begin to; whether the session can go on now."""
-        if isinstance(request, Write) and self._spooled() + len(request.content) <= INLINE_OCTETS:
+        if isinstance(request, Write) and self._fits_in_memory(request.content):
             self._session.written(self._write(request.content))
         elif isinstance(request, Discard):
             self._forget_body()
@@ -289,17 +301,21 @@ class Connection(asyncio.Protocol):
     def _write(self, content: bytes) -> Reply | None:
         """Add to the spool; the reply for the end of data where that fails."""
         try:
-            if self._body is None:
-                self._body = Body()
-            self._body.write(content)
+            self._open_body().write(content)
         except OSError:
             logger.exception("a message cannot be spooled")
             return replies.NO_SPACE
         return None
 
-    def _spooled(self) -> int:
-        """Octets of the message that are in the spool."""
-        return self._body.wire_octets if self._body else 0
+    def _fits_in_memory(self, content: bytes) -> bool:
+        """Whether it can be written in the loop; above, the spool is a file, and a thread writes to it."""
+        body = self._open_body()
+        return body.wire_octets + len(content) <= body.spool_octets
+
+    def _open_body(self) -> Body:
+        if self._body is None:
+            self._body = self._owner.new_body()
+        return self._body
 
     async def _ask(self, desk: Desk, request: Ask) -> object:
         self._asking = True
@@ -317,11 +333,15 @@ class Connection(asyncio.Protocol):
         return await self._owner.intake.find(request)
 
     async def _deliver(self, request: Deliver[Accepted]) -> list[Reply]:
-        with self._body or Body() as body:
-            self._body = None
-            answers = await self._owner.intake.deliver(
-                request, body, service=self._session.service, client_address=self._arrival.address
-            )
+        body = self._open_body()
+        self._body = None
+        try:
+            with body:
+                answers = await self._owner.intake.deliver(
+                    request, body, service=self._session.service, client_address=self._arrival.address
+                )
+        finally:
+            self._owner.body_closed()
         self._message_at = time.monotonic()
         self._owner.pace.count(self._arrival.address)
         return answers
@@ -360,6 +380,7 @@ class Connection(asyncio.Protocol):
         body, self._body = self._body, None
         if body is not None:
             body.close()
+            self._owner.body_closed()
 
     def _leave(self) -> None:
         self._arrival.leave()

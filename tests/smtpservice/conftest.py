@@ -22,8 +22,8 @@ def no_spool_is_left_open(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     open_bodies: set[Body] = set()
 
     class Counted(Body):
-        def __init__(self) -> None:
-            super().__init__()
+        def __init__(self, *, spool_octets: int) -> None:
+            super().__init__(spool_octets=spool_octets)
             open_bodies.add(self)
 
         def close(self) -> None:

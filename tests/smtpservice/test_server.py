@@ -15,6 +15,7 @@ from tests.smtpservice.serving import (
     MESSAGE,
     PATIENCE,
     TOLD,
+    Running,
     run,
     send_in_packets,
     serving,
@@ -173,6 +174,36 @@ def test_a_large_message_is_taken_at_the_pace_of_the_disk(monkeypatch: pytest.Mo
             assert len(writers) > 1
 
     run(main())
+
+
+def test_of_many_messages_at_once_most_are_in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("smtpservice.server.MANY_MESSAGES", 2)
+    content = b"\r\n" + b"x" * 70 * 1024 + b"\r\n"
+
+    async def main() -> None:
+        async with serving() as running:
+            clients = [await running.client() for _ in range(4)]
+            for number, client in enumerate(clients, 1):
+                await client.say(ENVELOPE, 3)
+                await client.say(content, 0)
+                await until(lambda: running.connections.messages == number)  # noqa: B023
+            await until(lambda: all(held >= len(content) - 10 for held, _ in spooled(running)))
+            assert sorted(in_file for _, in_file in spooled(running)) == [False, False, True, True]
+            assert await clients[3].say(b".\r\n") == ["250 2.0.0"]
+            assert running.intake.contents == [content]
+            assert await clients[3].say(ENVELOPE + MESSAGE + b".\r\n", 4) == [*TOLD, "250 2.0.0"]
+            for client in clients:
+                client.writer.transport.abort()
+            await running.until_empty()
+            assert running.connections.messages == 0
+
+    run(main())
+
+
+def spooled(running: Running) -> list[tuple[int, bool]]:
+    """The octets that each connection has of a message, and whether they are in a file."""
+    bodies = [connection._body for connection in running.connections.open]
+    return [(body.wire_octets, bool(body._spool._rolled)) for body in bodies if body is not None]  # type: ignore[attr-defined]
 
 
 def test_rfc_1870_6_3_a_message_over_the_limit_is_not_kept_while_it_comes_in() -> None:
