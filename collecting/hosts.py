@@ -25,6 +25,8 @@ CONNECT_SECONDS = 20.0
 #: Addresses of one host that are tried.
 _TRIED = 4
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+#: What IANA gives out of IPv6; the rest is nobody's, or was site-local, or is IPv4 in another dress.
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")
 
 
 class ForbiddenHostError(Pop3Error):
@@ -66,8 +68,8 @@ def _greeted(source: Source, client: Pop3Client) -> Pop3Client:
 
 def look_up(host: str) -> list[str]:
     """The addresses of a host, by the name servers of the relay where those are set. Raises Pop3Error."""
-    if parse_address(host) is not None:
-        return [host]
+    if (address := parse_address(host)) is not None:
+        return [str(address)]  # not as it is spelled: what follows a % may make it a name of somebody's
     try:
         found = _ask_name_servers(host) if settings.RELAY_NAME_SERVERS else _ask_system(host)
     except (OSError, UnicodeError, dns.exception.DNSException) as error:
@@ -138,7 +140,8 @@ def _ask_name_servers(host: str) -> list[str]:
 
 
 def _is_public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast
+    given_out = address.version == 4 or address in _GIVEN_OUT or address in _NAT64
+    return given_out and address.is_global and not address.is_multicast
 
 
 def _meant(address: Address) -> list[Address]:

@@ -60,7 +60,9 @@ def look_now(*, source_ids: Collection[int], now: datetime | None = None) -> int
 def normalise(source: Source) -> None:
     """The spelling of a server under which it is looked up. Raises ValidationError where it is none."""
     host = source.host.strip().removeprefix("[").removesuffix("]")
-    if parse_address(host) is None:
+    if (address := parse_address(host)) is not None:
+        host = str(address)
+    else:
         host = normal_domain(host.rstrip("."))
         try:
             validate_domain_name(host)

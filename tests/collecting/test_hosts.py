@@ -48,12 +48,21 @@ def authority(monkeypatch: pytest.MonkeyPatch) -> trustme.CA:
         ("::ffff:127.0.0.1", False),
         ("64:ff9b::7f00:1", False),
         ("2002:7f00:1::", False),
+        ("::127.0.0.1", False),
+        ("fec0::1", False),
+        ("5f00::1", False),
         ("nobody", False),
     ],
 )
 def test_addresses_of_the_public_internet_alone(settings: Settings, address: str, may: bool) -> None:
     settings.COLLECT_NETWORKS = []
     assert may_reach(address) is may
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7%.evil.example", "::ffff:192.0.2.7", "192.0.2.7"])
+def test_what_is_dialled_is_an_address_and_never_a_name_that_begins_like_one(host: str) -> None:
+    """The resolver takes 192.0.2.7%.evil.example for a name, whose owner says where it leads."""
+    assert look_up(host) == ["192.0.2.7"]
 
 
 def test_networks_that_an_operator_allows(settings: Settings) -> None:

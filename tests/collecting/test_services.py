@@ -22,7 +22,8 @@ SERVER = ScriptedPop3(port=1)
 
 def test_a_host_in_any_spelling(mailbox: FoundMailbox) -> None:
     assert make_source(mailbox, SERVER, host=" POP.Straße.Example. ").host == "pop.xn--strae-oqa.example"
-    assert make_source(mailbox, SERVER, host="[2001:db8::1]").host == "2001:db8::1"
+    assert make_source(mailbox, SERVER, host="[2001:DB8::1]").host == "2001:db8::1"
+    assert make_source(mailbox, SERVER, host="192.0.2.7%.evil.example").host == "192.0.2.7"
 
 
 @pytest.mark.parametrize(
