@@ -13,7 +13,7 @@ from accounts.addresses import normal_domain, validate_domain_name
 from accounts.networks import parse_address
 from collecting.hosts import is_ours
 from collecting.look import leads_to_itself
-from collecting.models import Source
+from collecting.models import SeenMessage, Source
 from collecting.passwords import encrypt
 
 #: What a password is given for: a change of any of these asks for it again.
@@ -22,12 +22,16 @@ PASSWORD_IS_FOR = ("mailbox_id", "host", "port", "tls", "verify_certificate", "l
 #: Where POP3 is served (RFC 1939, 3; RFC 8314, 7.2).
 USUAL_PORTS = (110, 995)
 
+#: Which account it is.
+_WHICH = ("mailbox_id", "host", "port", "login")
+
 
 @transaction.atomic
 def save_source(*, source: Source, password: str = "") -> None:
     """Store an account, new or changed, that is looked at soon. Raises ValidationError.
 
     `password` is needed for a new one, and where anything changes that decides who gets to see it; else "" keeps it.
+    One that becomes another account has seen nothing: unique-ids are its server's own, and may be the same elsewhere.
     """
     normalise(source)
     check_password(source, password)
@@ -41,7 +45,11 @@ def save_source(*, source: Source, password: str = "") -> None:
         source.save()
         return
     # Of what a worker writes nothing but the end of a streak of failures.
-    fields = (*PASSWORD_IS_FOR, "secret", "interval_minutes", "keep", "is_active", "next_look_at")
+    fields = [*PASSWORD_IS_FOR, "secret", "interval_minutes", "keep", "is_active", "next_look_at"]
+    if _is_another(source):
+        SeenMessage.objects.filter(source_id=source.pk).delete()
+        source.claimed_by = source.claimed_until = None  # who is at the one before stores nothing more
+        fields += ["claimed_by", "claimed_until"]
     source.save(update_fields=[*fields, "failures", "failing_since", "told_at", "last_error"])
 
 
@@ -55,6 +63,15 @@ def set_sources_active(*, source_ids: Collection[int], active: bool) -> int:
 def look_now(*, source_ids: Collection[int], now: datetime | None = None) -> int:
     """Have active accounts looked at without waiting; answers how many."""
     return Source.objects.filter(pk__in=source_ids, is_active=True).update(next_look_at=now or timezone.now())
+
+
+def _is_another(source: Source) -> bool:
+    """Whether a stored account becomes another one; its row is locked. From STLS to TLS it stays the same."""
+    before = Source.objects.select_for_update().filter(pk=source.pk).values(*_WHICH).first()
+    now = {name: getattr(source, name) for name in _WHICH}
+    if before is not None and {before["port"], now["port"]} <= set(USUAL_PORTS):
+        now["port"] = before["port"]
+    return bool(before != now)
 
 
 def normalise(source: Source) -> None:

@@ -14,11 +14,12 @@ from collecting.collector import Errand, run
 from collecting.look import LoginError, OverQuotaError, SelfError
 from collecting.models import SeenMessage, Source
 from collecting.outcomes import record
+from collecting.services import save_source
 from collecting.trace import envelope_of
 from mailstore.maildrop import OpenRequest, open_maildrops
 from mailstore.models import Message
 from mailstore.removal import remove_mailboxes
-from tests.collecting.sources import collect, collected, make_source
+from tests.collecting.sources import PASSWORD, collect, collected, make_source
 from tests.mailstore.mailboxes import assert_counters_fit, make_mailbox
 from tests.mailstore.pop3_server import DROP, ScriptedPop3
 
@@ -140,6 +141,41 @@ class TestRemembering:
             collect(source)
         assert "no unique-ids (UIDL)" in source.last_error
         assert collected(mailbox) == []
+
+
+class TestAnotherAccount:
+    def test_what_was_seen_elsewhere_says_nothing_of_what_is_there(self, mailbox: FoundMailbox) -> None:
+        """Servers that number their messages have the same unique-ids for different ones."""
+        with server(ONE).serving() as other, server(TWO).serving() as second:
+            source = make_source(mailbox, other)
+            collect(source)
+            source.port, source.keep = second.port, False
+            save_source(source=source, password=PASSWORD)
+            collect(source)
+            assert collected(mailbox) == [ONE, TWO]
+        assert second.messages == []
+
+    def test_the_same_by_tls_is_no_other(self, mailbox: FoundMailbox) -> None:
+        source = make_source(mailbox, ScriptedPop3(port=110), host="pop.example.org")
+        SeenMessage.objects.create(source=source, digest="1", stored=True)
+        source.port, source.tls = 995, Source.Tls.IMPLICIT
+        save_source(source=source, password=PASSWORD)
+        assert SeenMessage.objects.count() == 1
+        source.login = "anna"
+        save_source(source=source, password=PASSWORD)
+        assert SeenMessage.objects.count() == 0
+
+    @seen_by_others
+    def test_whoever_is_still_at_the_old_one_stores_nothing_more(self, mailbox: FoundMailbox) -> None:
+        def changed(number: str) -> None:
+            source = Source.objects.get()
+            source.login = "anna"
+            save_source(source=source, password=PASSWORD)
+
+        with server(ONE, RETR=changed).serving() as other:
+            collect(make_source(mailbox, other))
+        assert collected(mailbox) == []
+        assert not SeenMessage.objects.exists()
 
 
 class TestLimits:
