@@ -30,6 +30,7 @@ MAX_SIGNATURES = 5
 SIGNED_OCTETS = 20 * 1024 * 1024
 #: Labels of a name from which its tree is walked.
 _MAX_LABELS = 8
+_POLICIES = ("none", "quarantine", "reject")
 _FROM = re.compile(rb"^From[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _SIGNATURE = re.compile(rb"^DKIM-Signature[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _SAYABLE = re.compile(r"[A-Za-z0-9._@+=-]{1,255}")
@@ -229,7 +230,7 @@ def _policy(author: str, records: dict[str, dict[str, str]]) -> tuple[str, dict[
     tags = records.get(author) or records.get(organisation) or next(iter(records.values()))
     policy = tags.get("p", "none") if author in records else tags.get("sp", tags.get("p", "none"))
     tested = tags.get("t") == "y" or tags.get("pct") == "0"
-    return ("none" if tested else policy), tags
+    return (policy if policy in _POLICIES and not tested else "none"), tags  # said in a field: nothing else gets there
 
 
 def organisational_domain(domain: str, records: dict[str, dict[str, str]]) -> str:

@@ -153,6 +153,12 @@ def test_rfc_7489_6_3_policies(record: str, refused: bool) -> None:
     assert (verdict.refusal is not None) is refused
 
 
+def test_a_policy_that_is_none_puts_nothing_into_the_header() -> None:
+    record = r"v=DMARC1; p=x)\013\010Authentication-Results: mail.maison.mrs"
+    _, verdict = looked_at(records={"_dmarc.my-bank.example TXT": [f'"{record}"']}, client="192.0.2.77")
+    assert b"dmarc=fail (p=none) header.from=my-bank.example\r\n" in verdict.field("mail.maison.mrs")
+
+
 def test_rfc_7489_3_1_what_passed_for_another_domain_says_nothing() -> None:
     records = SPF | REJECT | {"evil.example TXT": ['"v=spf1 +all"']}
     _, verdict = looked_at(records=records, sender="x@evil.example", client="198.51.100.1")
