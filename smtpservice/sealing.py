@@ -24,6 +24,7 @@ from smtpservice.signing import ONCE, body_hash, header_of
 #: RFC 8617, 4.2.1: sets that a message may have.
 MAX_INSTANCE = 50
 _RESULT = re.compile(rb";\s*arc=(\w+)")
+_ENDED = re.compile(rb"(?:^|;)\s*cv\s*=\s*fail\b", re.IGNORECASE)
 _RELAXED = CanonicalizationPolicy.from_c_value(b"relaxed/relaxed")
 _CANONICAL = b"relaxed/simple"
 
@@ -42,7 +43,7 @@ def seal(*, domain: str, results: bytes, body: Body) -> bytes:
     sets = dkim.ARC(header)
     instance, found = sets.sorted_arc_headers()
     validity = _validity(results, chained=bool(instance))
-    if not validity or instance >= MAX_INSTANCE:
+    if not validity or instance >= MAX_INSTANCE or _has_ended(found):
         return b""
     sealer = _Sealer(str(instance + 1).encode(), domain.encode(), key)
     told = (b"ARC-Authentication-Results", b" i=" + sealer.instance + b"; " + results.strip() + b"\r\n")
@@ -50,6 +51,11 @@ def seal(*, domain: str, results: bytes, body: Body) -> bytes:
     before = [] if validity == dkim.CV_Fail else [old for _, old in reversed(found)]
     sealed = (b"ARC-Seal", b" " + sealer.sign_sets([*before, told, signature], validity))
     return b"".join(name + b":" + value for name, value in (sealed, signature, told))
+
+
+def _has_ended(found: list[tuple[int, Field]]) -> bool:
+    """Whether somebody has sealed already that the chain fails, whatever else is wrong with it (RFC 8617, 5.2)."""
+    return any(name.lower() == b"arc-seal" and _ENDED.search(value) for _, (name, value) in found)
 
 
 def _validity(results: bytes, *, chained: bool) -> bytes:

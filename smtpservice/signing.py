@@ -43,11 +43,16 @@ def sign(*, sender: str, body: Body, top: bytes) -> bytes:
 
 
 def header_of(body: Body, top: bytes = b"") -> bytes:
-    """The header of a message with `top` on it, up to and with the empty line; empty where it is too large."""
+    """A message's header with `top` on it, up to and with the empty line; empty where it is too large or is none."""
     if body.header_octets + len(top) > _HEADER_OCTETS:
         return b""
     header = b"".join(unstuff([top + next(body.pieces())]))[: len(top) + body.header_octets]
-    return header[: header.find(b"\r\n\r\n") + 4]
+    header = header[: header.find(b"\r\n\r\n") + 4]
+    try:
+        dkim.rfc822_parse(header)
+    except (dkim.MessageFormatError, IndexError):  # a line that is no field: it goes as it is, unsigned
+        return b""
+    return header
 
 
 def author_domain(header: bytes) -> str:

@@ -101,6 +101,15 @@ def test_rfc_8617_5_1_2_a_chain_that_fails_is_said_to_and_ends(domain: Domain) -
     assert b"ARC-Seal: i=2; cv=fail;" in ended
     assert verified(ended) is None  # its last seal holds, and says that the chain is broken
     assert passed_on(ended) == b"Received: by here\r\n" + ended  # there is no result of ARC for it
+    changed = ended.replace(b"Subject: hello", b"Subject: hallo")
+    assert verified(changed) == dkim.CV_Fail  # its last signature does not hold; it has ended all the same
+    assert passed_on(changed, results=RESULTS + b";\r\n\tarc=fail") == b"Received: by here\r\n" + changed
+
+
+@pytest.mark.parametrize("header", [b"no field\r\nFrom: a@x.example\r\n", b" folded\r\nFrom: a@x.example\r\n"])
+def test_a_header_that_is_none_goes_unsealed(domain: Domain, header: bytes) -> None:
+    message = header + b"\r\nhello\r\n"
+    assert passed_on(message) == b"Received: by here\r\n" + message
 
 
 def test_it_is_sealed_where_the_results_fit_and_there_is_a_key_alone(domain: Domain, secret: str) -> None:
