@@ -106,12 +106,13 @@ class Door:
         """The first half of an `admit` that needs neither a wait nor a slow hash; `admit_remembered` is the second.
 
         Between them the caller finds the credential, and sees whether the Recall knows it; otherwise nothing has
-        happened yet. None: there may be something to wait for, which only `admit` does.
+        happened yet. None: there may be something to wait for, or an app password to find, which only `admit` does.
         """
         trying = self._watch.begin(caller, login, mechanism)
-        if not _can_exist(login) or self._watch.may_have_to_wait(trying):
+        password = prepare_password(password)
+        if not _can_exist(login) or typed_digest(password) is not None or self._watch.may_have_to_wait(trying):
             return None
-        return Recall(trying, self._passwords, prepare_password(password))
+        return Recall(trying, self._passwords, password)
 
     def admit_remembered(self, recall: Recall, credential: Credential) -> Admission:
         """Let in by a credential that the Recall knows, to the mailbox of the login itself."""

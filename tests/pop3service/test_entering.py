@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from accounts.app_passwords import create_app_password
 from accounts.guests import Guest
 from accounts.lookup import FoundMailbox
 from accounts.models import LoginRecord, LoginResult, Mailbox, User
@@ -158,6 +159,13 @@ def test_the_database_fails_on_the_way(
     wait_until_free(jules)
     wait_until(lambda: not served.keeper._tasks)
     assert not served.keeper.entering
+
+
+def test_an_app_password_loses_no_time_by_it(served: DatabaseServed, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, secret = create_app_password(user=User.objects.get(), name="phone")
+    trips = Trips(served, monkeypatch)
+    assert try_login(served, word=secret).startswith(b"+OK")
+    assert trips.made[:3] == ["find_credentials", "find_app_passwords", "open_maildrops"]
 
 
 def test_a_login_by_another_mailbox_s_name_goes_the_ordinary_way(
