@@ -14,13 +14,13 @@ from collecting.models import Source
 from tests.collecting.sources import make_source, take_due
 from tests.mailstore.pop3_server import ScriptedPop3
 
-NOW = timezone.now() + timedelta(minutes=1)
+NOW = timezone.now() + timedelta(days=1)  # later than all that the tests make, whenever they run
 SERVER = ScriptedPop3(port=1)
 
 
 def test_the_longest_due_comes_first_and_once(mailbox: FoundMailbox) -> None:
     second, first = make_source(mailbox, SERVER, login="a"), make_source(mailbox, SERVER, login="b")
-    Source.objects.filter(pk=first.pk).update(next_look_at=NOW - timedelta(hours=1))
+    Source.objects.filter(pk=first.pk).update(next_look_at=NOW - timedelta(days=2))
     assert [take_due(NOW), take_due(NOW), take_due(NOW)] == [first, second, None]
     first.refresh_from_db()
     assert (first.last_look_at, first.next_look_at) == (NOW, NOW + timedelta(minutes=15))  # before anything is dialled
