@@ -23,6 +23,8 @@ TLS_EACH = 4
 #: MB that all processes of the server together may grow by, as promised.
 GROWTH = 100
 
+pytestmark = pytest.mark.timeout(300)  # two gigabytes are a matter of seconds, unless somebody else has the processors
+
 
 @pytest.fixture(scope="module")
 def server(platform: Platform) -> Server:
