@@ -1,8 +1,10 @@
 """The intake on the database: who is a recipient, what is stored for each, and what the client is told of it."""
 
+import asyncio
 import email
 import email.policy
 import logging
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -327,8 +329,8 @@ def test_a_connection_that_broke_costs_one_attempt() -> None:
 
     async def use(intake: LocalIntake) -> list[Reply]:
         found = await ask(intake, [f"<{JULES}>"])
-        for _ in range(2):  # one for each thread
-            await intake._bridge.run(break_connection)
+        both = threading.Barrier(2)  # so that neither thread does it twice
+        await asyncio.gather(*(intake._bridge.run(break_connection, both) for _ in range(2)))
         answers = [await send(intake, MESSAGE, found) for _ in range(4)]
         return [answer for (answer,) in answers]
 
@@ -339,7 +341,8 @@ def test_a_connection_that_broke_costs_one_attempt() -> None:
     assert len(stored(JULES)) == [answer.code for answer in answers].count(250)
 
 
-def break_connection() -> None:
+def break_connection(together: threading.Barrier) -> None:
+    together.wait(30)
     connection.ensure_connection()
     connection.connection.close()
 
