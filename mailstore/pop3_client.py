@@ -1,9 +1,9 @@
 """A POP3 client that trusts no server: to collect from another account, and to move from another server.
 
 Blocking, for a thread or a command. What a server can make us hold is bounded: a line has LINE_OCTETS, a listing
-MAX_LISTED messages, a message comes in chunks, and every reply has a time by which it has to be there, however slowly
-its octets drip. Python's poplib keeps a message whole in memory and breaks off at lines of 2048 octets, which real
-mail has, so it is not used.
+MAX_LISTED messages and LISTING_OCTETS, a message comes in chunks, and every reply has a time by which it has to be
+there, however slowly its octets drip. Python's poplib keeps a message whole in memory and breaks off at lines of 2048
+octets, which real mail has, so it is not used.
 
 Any error but RefusedError ends the connection: nobody knows then what the next octets belong to.
 """
@@ -20,6 +20,8 @@ from typing import Self
 LINE_OCTETS = 2048
 #: Messages of one maildrop that are listed at all.
 MAX_LISTED = 200_000
+#: Octets of the lines of a listing: so many unique-ids of twice the length that RFC 1939 allows.
+LISTING_OCTETS = 32 * 1024 * 1024
 #: Octets read from the connection at once.
 READ_OCTETS = 64 * 1024
 #: What is shown of a server's words.
@@ -78,7 +80,10 @@ class Pop3Client:
         self._allow(self._seconds)
         self._socket.settimeout(self._seconds)
         try:
-            self._socket = context.wrap_socket(self._socket, server_hostname=host)
+            # Ours before the handshake, so that `abort` breaks that off too.
+            wrapped = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
+            self._socket = wrapped
+            wrapped.do_handshake()
         except ssl.SSLCertVerificationError as error:
             raise Pop3Error(f"the certificate of {host} is not right: {error.verify_message}") from error
         except (OSError, ValueError) as error:
@@ -217,10 +222,14 @@ class Pop3Client:
     def _lines(self) -> Iterator[bytes]:
         """The lines of a listing."""
         self._allow(5 * self._seconds)
+        left = LISTING_OCTETS
         for _ in range(MAX_LISTED + 1):
             line = self._line()
             if line == b".":
                 return
+            left -= len(line)
+            if left < 0:
+                raise Pop3Error(f"the server's list has more than {LISTING_OCTETS} octets")
             yield line
         raise Pop3Error(f"there are more than {MAX_LISTED} messages, which is more than is looked at")
 

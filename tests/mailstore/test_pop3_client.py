@@ -4,6 +4,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -119,6 +120,23 @@ class TestTls:
         with session(ScriptedPop3()) as client, pytest.raises(Pop3Error, match="no TLS"):
             client.begin_tls(ssl.create_default_context(), "pop.example.org")
 
+    def test_a_handshake_that_does_not_end_is_broken_off(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = Pop3Client(socket.create_connection(listener.getsockname()), seconds=60.0)
+            connection = listener.accept()[0]
+
+            def abort() -> None:
+                connection.recv(1)  # the handshake has begun
+                client.abort()
+
+            thread = threading.Thread(target=abort)
+            thread.start()
+            began = time.monotonic()
+            with client, connection, pytest.raises(Pop3Error, match="no TLS"):
+                client.begin_tls(ssl.create_default_context(), "pop.example.org")
+            thread.join()
+        assert time.monotonic() - began < 30
+
 
 class TestHostileServers:
     @pytest.mark.parametrize(
@@ -151,6 +169,14 @@ class TestHostileServers:
             client.greet()
             with pytest.raises(Pop3Error, match="more than 3 messages"):
                 client.sizes()
+
+    def test_a_listing_of_long_lines(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pop3_client, "LISTING_OCTETS", 4000)
+        listing = b"+OK\r\n" + b"".join(b"%d %s\r\n" % (n, b"x" * 1500) for n in range(3)) + b".\r\n"
+        with session(ScriptedPop3(script={"UIDL": listing})) as client:
+            client.greet()
+            with pytest.raises(Pop3Error, match="more than 4000 octets"):
+                client.unique_ids()
 
     def test_a_message_without_an_end_is_broken_off_at_its_limit(self) -> None:
         endless = b"+OK 10 octets\r\n" + b"x" * 300_000
