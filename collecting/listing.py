@@ -15,6 +15,9 @@ from collecting.models import SeenMessage, Source
 
 #: How long what the server does not list any more is remembered. A server that is put right may list it again.
 FORGET_AFTER = timedelta(days=7)
+#: Where messages are deleted there it is forgotten at once: once a message is gone the server may give its unique-id to
+#: another (RFC 1939, 7: UIDL), which would be deleted unread.
+_FORGET_DELETED_AFTER = timedelta(0)
 _DIGEST_OCTETS = 16
 #: Rows changed with one statement.
 _BATCH = 500
@@ -53,7 +56,8 @@ def sort(unique_ids: dict[int, bytes], source: Source, now: datetime) -> Sorted:
             gone.append(digest)
     _note_missing(source, gone, now)
     _note_missing(source, back, None)
-    SeenMessage.objects.filter(source_id=source.pk, missing_since__lt=now - FORGET_AFTER).delete()
+    forgotten = now - (FORGET_AFTER if source.keep else _FORGET_DELETED_AFTER)
+    SeenMessage.objects.filter(source_id=source.pk, missing_since__lte=forgotten).delete()
     return Sorted(
         new=[each for each in listed if each.digest not in seen],
         stored=[each for each in listed if seen.get(each.digest)],

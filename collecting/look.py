@@ -143,14 +143,16 @@ def _fetch(
     client: Pop3Client, source: Source, mailbox: FoundMailbox, sorted_out: Sorted, found: Look, ways: Ways
 ) -> None:
     sizes = client.sizes() if sorted_out.new else {}
-    for fetched, each in enumerate(sorted_out.new):
-        if fetched >= MESSAGES or ways.is_ending():
-            found.more = True
-            return
+    fetched = 0
+    for each in sorted_out.new:
         octets = sizes.get(each.number, 0)
         if octets > settings.MAIL_MAX_OCTETS:
             found.too_large += 1
             continue
+        if fetched >= MESSAGES or ways.is_ending():
+            found.more = True
+            return
+        fetched += 1
         if not have_room([RoomRequest(mailbox, octets)])[0]:
             raise OverQuotaError(_FULL)
         try:

@@ -129,6 +129,18 @@ class TestRemembering:
         assert SeenMessage.objects.get().stored
         assert len(collected(mailbox)) == 2
 
+    def test_rfc_1939_7_a_unique_id_that_is_given_again_once_its_message_was_deleted(
+        self, mailbox: FoundMailbox
+    ) -> None:
+        with server(ONE).serving() as other:
+            source = make_source(mailbox, other, keep=False)
+            collect(source)
+            collect(source)
+            other.messages = [(b"u1", TWO)]
+            collect(source)
+            assert other.messages == []
+        assert collected(mailbox) == [ONE, TWO]
+
     def test_unique_ids_longer_than_rfc_1939_allows(self, mailbox: FoundMailbox) -> None:
         long = [b"x" * 500 + b"%d" % n for n in range(2)]
         with ScriptedPop3([(long[0], ONE), (long[1], TWO)]).serving() as other:
@@ -216,6 +228,15 @@ class TestLimits:
             assert source.next_look_at == now
             collect(source, now)
         assert len(collected(mailbox)) == 3
+
+    def test_what_is_too_large_keeps_nothing_else_away(
+        self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        monkeypatch.setattr(looking, "MESSAGES", 1)
+        settings.MAIL_MAX_OCTETS = 1000
+        with server(TWO, TWO, ONE).serving() as other:
+            found, _ = collect(make_source(mailbox, other))
+        assert (found.stored, found.too_large, found.more) == (1, 2, False)
 
     def test_a_server_that_gives_nothing_is_not_asked_for_all(self, mailbox: FoundMailbox) -> None:
         with server(*[ONE] * 30, RETR=b"-ERR no\r\n").serving() as other:
