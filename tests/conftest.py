@@ -68,6 +68,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    gc.set_threshold(20_000, 20, 20)  # tests make many small things, and few large ones
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,8 +1,8 @@
 """Every client fetches the same messages from the real servers, and each byte of them is compared.
 
 The messages are the files of CPython's own email tests and the project's hard cases. They came in twice: by
-`importmail`, and by SMTP and LMTP, which put a trace header on top. The imported ones are fetched in the clear, the
-received ones by TLS.
+`importmail`, and by SMTP and LMTP, which put a trace header on top. The imported ones are fetched in the clear and kept,
+the received ones are fetched by TLS and deleted.
 """
 
 import itertools
@@ -19,7 +19,6 @@ from tests.e2e.running import PASSWORD, Platform, Server
 from tests.messages import all_messages, retrieved
 
 DOMAIN = "jules.maison.mrs"
-MODES = ("keep", "delete")
 MESSAGES = [retrieved(message) for message in all_messages().values()]
 ORIGINS = ("imported", "received")
 TRACE = re.compile(
@@ -31,16 +30,16 @@ TRACE = re.compile(
 pytestmark = pytest.mark.timeout(300)
 
 
-def mailbox(origin: str, client: str, mode: str) -> str:
-    return f"{origin}-{client}-{mode}"
+def mailbox(origin: str, client: str) -> str:
+    return f"{origin}-{client}"
 
 
-MAILBOXES = {origin: [mailbox(origin, client, mode) for client in CLIENTS for mode in MODES] for origin in ORIGINS}
+MAILBOXES = {origin: [mailbox(origin, client) for client in CLIENTS] for origin in ORIGINS}
 
 
 @pytest.fixture(scope="module")
 def pop3(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server with one mailbox for each client, mode and origin, and all messages in each of them."""
+    """A server with one mailbox for each client and origin, and all messages in each of them."""
     folder = tmp_path_factory.mktemp("messages")
     for number, message in enumerate(all_messages().values()):
         (folder / f"{number:04}.eml").write_bytes(message or b"\n")  # a file of no octets is no message
@@ -110,13 +109,11 @@ def test_what_the_server_sends_is_a_trace_header_and_what_was_received(pop3: Ser
         assert got[trace.end() :] == message
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("origin", ORIGINS)
 @pytest.mark.parametrize("name", CLIENTS)
 def test_every_byte_arrives(
     name: str,
     origin: str,
-    mode: str,
     pop3: Server,
     platform: Platform,
     tmp_path: Path,
@@ -126,15 +123,16 @@ def test_every_byte_arrives(
     client = CLIENTS[name]
     require_program(client.program)
     monkeypatch.setattr("poplib._MAXLINE", 10**6)  # poplib refuses longer lines, which are legal in POP3
-    login = f"{mailbox(origin, name, mode)}@{DOMAIN}"
+    login = f"{mailbox(origin, name)}@{DOMAIN}"
     plain = Account(pop3.ports["plain"], login, PASSWORD)
     sent = _raw(plain)
 
-    account = plain if origin == "imported" else Account(pop3.ports["tls"], login, PASSWORD, platform.authority)
-    fetched = client.fetch(account, tmp_path, mode == "keep")
+    keep = origin == "imported"
+    account = plain if keep else Account(pop3.ports["tls"], login, PASSWORD, platform.authority)
+    fetched = client.fetch(account, tmp_path, keep)
 
     _compare(client, sent, fetched)
-    assert _raw(plain) == (sent if mode == "keep" else [])
+    assert _raw(plain) == (sent if keep else [])
 
 
 def _compare(client: Client, sent: list[bytes], fetched: list[bytes]) -> None:

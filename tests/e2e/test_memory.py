@@ -54,7 +54,7 @@ def _growth(server: Server) -> Iterator[Callable[[], float]]:
 
     def watch() -> None:
         nonlocal most
-        while not done.wait(0.02):
+        while not done.wait(0.1):  # to look costs the kernel more than to serve does
             most = max(most, _memory(server))
 
     watching = threading.Thread(target=watch)
