@@ -1,5 +1,6 @@
 """The plots: axes that hold all points, curves at their places."""
 
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -42,3 +43,9 @@ def test_every_point_is_drawn_between_the_axes(log_up: bool) -> None:
     assert circles[0][1] > circles[1][1] > circles[2][1]  # upwards is less in SVG
     assert circles[3][1] == circles[4][1] == circles[2][1]
     assert {"<t>", "one & two", "three"} <= {text.text for text in tree.iter(f"{SVG}text")}
+
+
+def test_the_folder_of_a_plot_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "images" / "new" / "plot.svg"
+    plot.write(file, title="t", across="x", up="y", curves={"c": [(10, 1.0), (100, 2.0)]})
+    assert file.read_text().startswith("<svg")
