@@ -14,7 +14,7 @@ _STYLE = "text{font:12px sans-serif;fill:#222}.title{font-size:14px;font-weight:
 
 
 def write(file: Path, *, title: str, across: str, up: str, curves: Mapping[str, Points], log_up: bool = False) -> None:
-    """Curves by name, points in order; `across` is logarithmic, `up` begins at 0 where it is not. Makes the folder, too."""
+    """Curves by name, points in order; `across` is logarithmic, `up` begins at 0 where it is not. Makes the folder."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(drawn(title=title, across=across, up=up, curves=curves, log_up=log_up), encoding="utf-8")
 
