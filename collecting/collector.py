@@ -106,12 +106,13 @@ class Collector:
     async def stop(self) -> None:
         """Break off what is still under way; what was stored is stored, and the rest is fetched again."""
         self._stopping.set()
-        for chore in self._chores:
-            chore.cancel()
+        await asyncio.gather(*self._chores[:1], return_exceptions=True)  # what is just being claimed is given back, too
         while self._errands:
             for errand in self._errands.values():
                 errand.break_off()  # again, where it was just about to connect
             await asyncio.wait(self._errands, timeout=BREAK_OFF_SECONDS)
+        for chore in self._chores:
+            chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self._chores:
             await self._bridge.close()
@@ -119,12 +120,15 @@ class Collector:
     async def _claim_for_ever(self) -> None:
         while not self._stopping.is_set():
             try:
-                while len(self._errands) < self._limit and await self._claim_one():
+                while self._has_room() and await self._claim_one():
                     pass
             except Exception:
                 logger.exception("no account was claimed; trying again")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._poll_seconds)
+
+    def _has_room(self) -> bool:
+        return len(self._errands) < self._limit and not self._stopping.is_set()
 
     async def _claim_one(self) -> bool:
         errand = Errand()

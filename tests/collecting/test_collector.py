@@ -5,6 +5,8 @@ import contextlib
 import socket
 import threading
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from uuid import UUID
 
 import pytest
 from django.db import OperationalError
@@ -12,7 +14,7 @@ from django.db import OperationalError
 from accounts.lookup import FoundMailbox
 from collecting import collector, hosts
 from collecting import look as looking
-from collecting.claims import LEASE
+from collecting.claims import LEASE, claim
 from collecting.collector import Collector
 from collecting.models import Source
 from collecting.outcomes import OUR_ERROR
@@ -94,6 +96,35 @@ def test_a_host_that_answers_no_connection_holds_up_no_shutdown(
             await asyncio.sleep(0.1)  # so that it connects
 
         work(wait, clock)
+    source.refresh_from_db()
+    assert (source.claimed_by, source.failures) == (None, 0)
+
+
+def test_what_is_being_claimed_when_the_end_comes_is_given_back(
+    mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, go_on, clock = threading.Event(), threading.Event(), Clock()
+
+    def slowly(worker: UUID, now: datetime) -> Source | None:
+        try:
+            return claim(worker, now)
+        finally:
+            claimed.set()
+            go_on.wait(20)
+
+    monkeypatch.setattr(collector, "claim", slowly)
+    with ScriptedPop3(script={"": SILENCE}).serving() as other:
+        source = make_source(mailbox, other)
+        clock.forward(seconds=1)
+
+        async def stop(made: Collector) -> None:
+            await asyncio.to_thread(claimed.wait, 20)
+            stopping = asyncio.create_task(made.stop())
+            await asyncio.sleep(0)
+            go_on.set()
+            await stopping
+
+        work(stop, clock)
     source.refresh_from_db()
     assert (source.claimed_by, source.failures) == (None, 0)
 
