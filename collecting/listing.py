@@ -8,7 +8,7 @@ allows for equal copies (7: UIDL), they are told apart by their order, so that e
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from collecting.models import SeenMessage, Source
@@ -21,23 +21,36 @@ _FORGET_DELETED_AFTER = timedelta(0)
 _DIGEST_OCTETS = 16
 #: Rows changed with one statement.
 _BATCH = 500
+#: Columns of what could not be fetched.
+_ASIDE = ("again_at", "tries", "why")
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A message that the server lists: its number, its digest, and those of its copies (itself among them)."""
+    """A message that the server lists: its number, its digest, and those of its copies (itself among them).
+
+    `tries`: how often it could not be fetched.
+    """
 
     number: int
     digest: str
     copies: tuple[str, ...]
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """The messages that a server lists, in its order: new ones, and those that were stored here before."""
+    """The messages that a server lists, each list in its order.
+
+    Those that are new, those that were stored here before, and those that could not be fetched and are due again; how
+    many of these are not due yet, and what went wrong with one of them.
+    """
 
     new: list[Listed]
     stored: list[Listed]
+    again: list[Listed]
+    waiting: int
+    why: str
 
 
 def sort(unique_ids: dict[int, bytes], source: Source, now: datetime) -> Sorted:
@@ -45,13 +58,19 @@ def sort(unique_ids: dict[int, bytes], source: Source, now: datetime) -> Sorted:
     listed = _listed(unique_ids)
     digests = {each.digest for each in listed}
     seen: dict[str, bool] = {}
+    due: dict[str, int] = {}
     gone, back = [], []
-    rows = SeenMessage.objects.filter(source_id=source.pk).values_list("digest", "stored", "missing_since")
-    for digest, stored, missing_since in rows.iterator(chunk_size=5000):
+    waiting, why_waiting = 0, ""
+    rows = SeenMessage.objects.filter(source_id=source.pk).values_list("digest", "stored", "missing_since", *_ASIDE)
+    for digest, stored, missing_since, again_at, tries, why in rows.iterator(chunk_size=5000):
         if digest in digests:
             seen[digest] = stored
             if missing_since is not None:
                 back.append(digest)
+            if again_at is not None and again_at <= now:
+                due[digest] = tries
+            elif again_at is not None:
+                waiting, why_waiting = waiting + 1, why
         elif missing_since is None:
             gone.append(digest)
     _note_missing(source, gone, now)
@@ -61,6 +80,9 @@ def sort(unique_ids: dict[int, bytes], source: Source, now: datetime) -> Sorted:
     return Sorted(
         new=[each for each in listed if each.digest not in seen],
         stored=[each for each in listed if seen.get(each.digest)],
+        again=[replace(each, tries=due[each.digest]) for each in listed if each.digest in due],
+        waiting=waiting,
+        why=why_waiting,
     )
 
 

@@ -8,8 +8,9 @@ next look finds the messages stored and deletes them without fetching them again
 import secrets
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 
 from django.conf import settings
 from django.db import transaction
@@ -19,10 +20,11 @@ from accounts import activity
 from accounts.addresses import normal_login
 from accounts.lookup import COLUMNS, FoundMailbox, find_credentials
 from accounts.models import Mailbox
+from collecting.aside import leave, note_stored, put_aside
 from collecting.claims import ClaimLostError, holds
 from collecting.hosts import connect
 from collecting.listing import Listed, Sorted, sort
-from collecting.models import SeenMessage, Source
+from collecting.models import Source
 from collecting.passwords import decrypt
 from collecting.trace import envelope_of, goes_round
 from mailplatform.authentication_results import without_forged
@@ -36,8 +38,9 @@ from mailstore.rows import lock_maildrops
 MESSAGE_SECONDS = 600.0
 #: Messages fetched with one look; where there are more, the next one follows at once.
 MESSAGES = 1000
-#: Messages that the server may refuse to give before the look ends.
-REFUSED = 10
+#: Messages that the server may refuse to give one after another before the look ends. Each is put aside, so the next
+#: look begins behind them.
+REFUSED_IN_A_ROW = 100
 _FULL = "the mailbox is full; what is new stays where it is"
 
 
@@ -47,6 +50,10 @@ class LoginError(Pop3Error):
 
 class OverQuotaError(Pop3Error):
     """There is no room for what waits at the source."""
+
+
+class RefusingError(Pop3Error):
+    """The server refuses one message after another."""
 
 
 class SelfError(Pop3Error):
@@ -62,10 +69,14 @@ class Look:
     left: int = 0
     #: Messages that are larger than MAIL_MAX_OCTETS.
     too_large: int = 0
+    #: Messages that could not be fetched, now or before, and what went wrong with one of them.
+    aside: int = 0
+    why: str = ""
+    #: Messages that are stored here, and that the server refused to delete.
+    undeleted: int = 0
     more: bool = False
     #: By a shutdown, which says nothing of the server.
     broken_off: bool = False
-    refused: list[RefusedError] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +107,7 @@ def look(source: Source, found: Look, ways: Ways) -> None:
         sorted_out = sort(unique_ids, source, ways.clock())
         try:
             _fetch(client, source, mailbox, sorted_out, found, ways)
-        except OverQuotaError:
+        except (OverQuotaError, RefusingError):
             _take_leave(client, sorted_out, source, found)  # what is stored is deleted there all the same
             raise
         _take_leave(client, sorted_out, source, found)
@@ -142,9 +153,10 @@ def _lock_serial(source: Source) -> int | None:
 def _fetch(
     client: Pop3Client, source: Source, mailbox: FoundMailbox, sorted_out: Sorted, found: Look, ways: Ways
 ) -> None:
-    sizes = client.sizes() if sorted_out.new else {}
-    fetched = 0
-    for each in sorted_out.new:
+    found.aside, found.why = sorted_out.waiting, sorted_out.why
+    sizes = client.sizes() if sorted_out.new or sorted_out.again else {}
+    fetched = refused = 0
+    for each in chain(sorted_out.new, sorted_out.again):  # what is new waits for nothing that failed before
         octets = sizes.get(each.number, 0)
         if octets > settings.MAIL_MAX_OCTETS:
             found.too_large += 1
@@ -158,32 +170,35 @@ def _fetch(
         try:
             if _take_over(client, source, mailbox, each, found, ways):
                 sorted_out.stored.append(each)
+            refused = 0
         except RefusedError as error:  # others may be had
-            found.refused.append(error)
-            if len(found.refused) >= REFUSED:
-                return
+            refused += 1
+            if refused >= REFUSED_IN_A_ROW:
+                raise RefusingError(f"the server refused {refused} messages one after another; {error}") from error
 
 
 def _take_over(
     client: Pop3Client, source: Source, mailbox: FoundMailbox, each: Listed, found: Look, ways: Ways
 ) -> bool:
-    """Fetch a message and store it; False where it is left there for good."""
+    """Fetch a message and store it; False where it stays there."""
     with Body() as body:
         try:
             for chunk in client.retrieve(each.number, most=settings.MAIL_MAX_OCTETS, seconds=MESSAGE_SECONDS):
                 body.write(chunk)
-        except BadMessageError:
-            _leave(source, each)  # or the next look would end here too
+        except Pop3Error as error:
+            if not ways.is_ending():  # which says nothing of the message
+                _put_aside(source, each, error, found, ways)  # or the next look would end here too
             raise
         body.finish()
         header = body.header()
         if header is None:  # SMTP refuses such too
-            _leave(source, each)
-            raise Pop3Error(f"message {each.number} has a header of more than 64 KiB; it stays there")
+            too_long = BadMessageError(f"message {each.number} has a header of more than 64 KiB")
+            _put_aside(source, each, too_long, found, ways)
+            return False
         if (clean := without_forged(header, settings.MAIL_HOSTNAME)) != header:
             body.set_header(clean)
         if goes_round(header, mailbox.address):
-            _leave(source, each)
+            leave(source, each)
             found.left += 1
             return False
         _store(source, mailbox, each, body, ways.clock())
@@ -203,19 +218,17 @@ def _store(source: Source, mailbox: FoundMailbox, each: Listed, body: Body, now:
             raise OverQuotaError(_FULL)
         if outcome is not Outcome.STORED:
             raise ClaimLostError(source.pk)
-        SeenMessage.objects.create(source_id=source.pk, digest=each.digest, stored=True)
+        note_stored(source, each)
     activity.count("deliveries", 1)
 
 
-def _leave(source: Source, each: Listed) -> None:
-    """The message stays at the source, and is not looked at again."""
-    with transaction.atomic():
-        holds(source)
-        SeenMessage.objects.create(source_id=source.pk, digest=each.digest, stored=False)
+def _put_aside(source: Source, each: Listed, error: Pop3Error, found: Look, ways: Ways) -> None:
+    put_aside(source, each, str(error), ways.clock(), is_bad=isinstance(error, BadMessageError))
+    found.aside, found.why = found.aside + 1, str(error)
 
 
 def _take_leave(client: Pop3Client, sorted_out: Sorted, source: Source, found: Look) -> None:
-    """Delete what is stored where it may go, and quit; then say what the server has refused."""
+    """Delete what is stored where it may go, and quit."""
     stored = {each.digest for each in sorted_out.stored}
     # Of copies with one unique-id none goes before all are here.
     wanted = [] if source.keep else [each for each in sorted_out.stored if stored.issuperset(each.copies)]
@@ -224,9 +237,7 @@ def _take_leave(client: Pop3Client, sorted_out: Sorted, source: Source, found: L
         try:
             client.delete(each.number)
             deleted += 1
-        except RefusedError as error:
-            found.refused.append(error)
+        except RefusedError:
+            found.undeleted += 1
     with nullcontext() if deleted else suppress(Pop3Error):
         client.quit()
-    if found.refused:
-        raise found.refused[0]

@@ -93,7 +93,7 @@ class Source(models.Model):
 
 
 class SeenMessage(models.Model):
-    """A message at a source that need not be looked at again: it was stored here, or it is left there for good.
+    """A message at a source that is not new: it was stored here, is left there for good, or could not be fetched.
 
     The digest is that of its unique-id (collecting.listing). What the server no longer lists is forgotten after a
     while.
@@ -104,12 +104,21 @@ class SeenMessage(models.Model):
     digest = models.CharField(max_length=32)
     #: Stored here; else it is left where it is.
     stored = models.BooleanField()
+    #: When it is tried again, where it could not be fetched; how often that was tried, and what went wrong last.
+    again_at = models.DateTimeField(null=True)
+    tries = models.PositiveIntegerField(default=0)
+    why = models.CharField(max_length=ERROR_CHARACTERS, blank=True)
     #: Since when the server has not listed it.
     missing_since = models.DateTimeField(null=True)
 
     class Meta:
         verbose_name = _("seen message")
         verbose_name_plural = _("seen messages")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(stored=False) | Q(again_at__isnull=True), name="collecting_seenmessage_stored_is_done"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.digest} at source {self.source_id}"

@@ -5,6 +5,7 @@ TOLD_AFTER, once until it works again.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import format_datetime, make_msgid
@@ -43,7 +44,7 @@ OUR_ERROR = "an error on our side; the log has it"
 
 def record(source: Source, found: Look, error: Exception | None, now: datetime) -> None:
     """End the claim, with what was stored and what went wrong. Nothing is done where the claim is lost."""
-    text = _text(found, error)[:ERROR_CHARACTERS]
+    text = describe(found, error)[:ERROR_CHARACTERS]
     if error is not None:
         logger.warning("source %d, %s, for mailbox %d: %s", source.pk, source, source.mailbox_id, text)
     failing_since = source.failing_since or now
@@ -72,15 +73,22 @@ def record(source: Source, found: Look, error: Exception | None, now: datetime) 
         )
 
 
-def _text(found: Look, error: Exception | None) -> str:
-    """What is shown of an error; of one of ours no detail."""
+def describe(found: Look, error: Exception | None) -> str:
+    """What is shown of an error, of ours no detail; without one, of what stays there or could not be deleted."""
     if isinstance(error, Pop3Error | LostKeyError):
         return str(error)
     if error is not None:
         return OUR_ERROR
+    return "; ".join(_left_there(found))
+
+
+def _left_there(found: Look) -> Iterator[str]:
     if found.too_large:
-        return f"left there, larger than {settings.MAIL_MAX_OCTETS} octets: {found.too_large}"
-    return ""
+        yield f"left there, larger than {settings.MAIL_MAX_OCTETS} octets: {found.too_large}"
+    if found.aside:
+        yield f"could not be fetched, and is tried again from time to time: {found.aside} (one of them: {found.why})"
+    if found.undeleted:
+        yield f"stored here, and not deleted there, which the server refused: {found.undeleted}"
 
 
 def _wait(source: Source, error: Exception) -> timedelta:

@@ -61,8 +61,15 @@ def set_sources_active(*, source_ids: Collection[int], active: bool) -> int:
 
 @transaction.atomic
 def look_now(*, source_ids: Collection[int], now: datetime | None = None) -> int:
-    """Have active accounts looked at without waiting; answers how many."""
-    return Source.objects.filter(pk__in=source_ids, is_active=True).update(next_look_at=now or timezone.now())
+    """Have active accounts looked at without waiting, and what could not be fetched there; answers how many."""
+    now = now or timezone.now()
+    try_again_now(source_ids=source_ids, now=now)
+    return Source.objects.filter(pk__in=source_ids, is_active=True).update(next_look_at=now)
+
+
+def try_again_now(*, source_ids: Collection[int], now: datetime) -> None:
+    """What could not be fetched from these accounts is due with the next look."""
+    SeenMessage.objects.filter(source_id__in=source_ids, again_at__gt=now).update(again_at=now)
 
 
 def _is_another(source: Source) -> bool:

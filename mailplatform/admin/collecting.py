@@ -70,12 +70,14 @@ class StateFilter(DropdownFilter):
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("failing", _("failing")), ("working", _("working")), ("off", _("off"))]
+        left = ("left", _("some mail stays there"))
+        return [("failing", _("failing")), left, ("working", _("working")), ("off", _("off"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Source]) -> QuerySet[Source]:
         found = {
             "failing": Q(is_active=True, failures__gt=0),
-            "working": Q(is_active=True, failures=0),
+            "left": Q(is_active=True, failures=0) & ~Q(last_error=""),
+            "working": Q(is_active=True, failures=0, last_error=""),
             "off": Q(is_active=False),
         }.get(self.value() or "")
         return queryset.filter(found) if found is not None else queryset

@@ -23,6 +23,7 @@ from tests.collecting.sources import PASSWORD, collect, collected, make_source
 from tests.mailstore.mailboxes import assert_counters_fit, make_mailbox
 from tests.mailstore.pop3_server import DROP, ScriptedPop3
 
+MINUTE = timedelta(minutes=1)
 #: For servers whose threads ask the database.
 seen_by_others = pytest.mark.django_db(transaction=True)
 ONE = b"Return-Path: <a@b>\r\nSubject: one\r\n\r\n.dot\r\n"
@@ -67,8 +68,8 @@ class TestKeeping:
         large = b"X: " + b"x" * 70_000 + b"\r\n" + forged
         with server(theirs + forged + ONE, large + ONE, TWO + forged).serving() as other:
             source = make_source(mailbox, other, keep=False)
-            assert "more than 64 KiB" in str(collect(source)[1])
             collect(source)
+        assert "more than 64 KiB" in source.last_error
         assert collected(mailbox) == [theirs + ONE, TWO + forged]
         assert [uid for uid, _ in other.messages] == [b"u2"]
 
@@ -97,8 +98,9 @@ class TestDeleting:
         with server(TWO, ONE, THREE, RETR=lambda n: b"-ERR gone\r\n" if n == "3" else None).serving() as other:
             source = make_source(mailbox, other, keep=False)
             found, error = collect(source)
-        assert (found.stored, found.too_large) == (1, 1)
-        assert "message 3: the server said “gone”" in str(error)
+        assert (found.stored, found.too_large, found.aside, error) == (1, 1, 1, None)
+        assert "larger than" in source.last_error
+        assert "message 3: the server said “gone”" in source.last_error
         assert [uid for uid, _ in other.messages] == [b"u1", b"u3"]
 
     def test_of_copies_with_one_unique_id_none_goes_before_all_are_here(self, mailbox: FoundMailbox) -> None:
@@ -153,6 +155,61 @@ class TestRemembering:
             collect(source)
         assert "no unique-ids (UIDL)" in source.last_error
         assert collected(mailbox) == []
+
+
+class TestWhatCannotBeFetched:
+    def test_ten_that_are_always_refused_keep_nothing_away(self, mailbox: FoundMailbox) -> None:
+        def refused(number: str) -> bytes | None:
+            return b"-ERR damaged\r\n" if int(number) <= 10 else None
+
+        now = timezone.now()
+        with server(*[TWO] * 10, ONE, RETR=refused).serving() as other:
+            source = make_source(mailbox, other, keep=False)
+            found, error = collect(source, now)
+            assert (found.stored, found.aside, error) == (1, 10, None)
+            assert "could not be fetched, and is tried again from time to time: 10" in source.last_error
+            assert "the server said “damaged”" in source.last_error
+            assert (source.failures, source.last_success_at, source.next_look_at) == (0, now, now + 15 * MINUTE)
+            other.messages.append((b"u12", THREE))
+            assert collect(source, now + 15 * MINUTE)[0].stored == 1
+        assert collected(mailbox) == [ONE, THREE]
+        assert len(other.messages) == 10
+
+    def test_it_is_tried_again_rarely_behind_what_is_new_and_not_lost_sight_of(self, mailbox: FoundMailbox) -> None:
+        now = timezone.now()
+        with server(ONE, RETR=b"-ERR damaged\r\n").serving() as other:
+            source = make_source(mailbox, other)
+            for quarter in range(4 * 24 * 2):
+                collect(source, now + quarter * 15 * MINUTE)
+                assert ": 1 (one of them: message 1: the server said “damaged”)" in source.last_error
+            assert len(other.said("RETR")) == 5  # at once, with the next look, after 1, 6 and 24 hours
+            other.script["RETR"] = lambda number: b"-ERR damaged\r\n" if number == "1" else None
+            other.messages.append((b"u2", TWO))
+            collect(source, now + timedelta(days=30))
+            assert other.said("RETR")[5:] == ["2", "1"]
+            other.script.clear()
+            assert collect(source, now + timedelta(days=40))[0].stored == 1
+            assert collect(source, now + timedelta(days=80)) == (looking.Look(), None)
+        assert collected(mailbox) == [TWO, ONE]
+        assert source.last_error == ""
+
+    def test_one_over_which_the_connection_ends_keeps_nothing_away(self, mailbox: FoundMailbox) -> None:
+        with server(ONE, TWO, RETR=lambda number: DROP if number == "1" else None).serving() as other:
+            source = make_source(mailbox, other)
+            assert "closed" in str(collect(source)[1])
+            found, error = collect(source)
+            assert (found.stored, "closed" in str(error)) == (1, True)  # tried again, behind the other
+            found, error = collect(source)
+            assert (found.aside, error) == (1, None)
+        assert collected(mailbox) == [TWO]
+
+    def test_one_that_the_server_does_not_delete_is_told_of(self, mailbox: FoundMailbox) -> None:
+        with server(ONE, TWO, DELE=lambda number: b"-ERR no\r\n" if number == "1" else None).serving() as other:
+            source = make_source(mailbox, other, keep=False)
+            found, error = collect(source)
+        assert (found.stored, found.undeleted, error) == (2, 1, None)
+        assert "not deleted there" in source.last_error
+        assert [uid for uid, _ in other.messages] == [b"u1"]
 
 
 class TestAnotherAccount:
@@ -238,10 +295,20 @@ class TestLimits:
             found, _ = collect(make_source(mailbox, other))
         assert (found.stored, found.too_large, found.more) == (1, 2, False)
 
-    def test_a_server_that_gives_nothing_is_not_asked_for_all(self, mailbox: FoundMailbox) -> None:
-        with server(*[ONE] * 30, RETR=b"-ERR no\r\n").serving() as other:
-            collect(make_source(mailbox, other))
-        assert len(other.said("RETR")) == looking.REFUSED
+    def test_a_server_that_gives_nothing_is_not_asked_for_all(
+        self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(looking, "REFUSED_IN_A_ROW", 3)
+        with server(*[ONE] * 7, RETR=b"-ERR no\r\n").serving() as other:
+            source = make_source(mailbox, other)
+            assert type(collect(source)[1]) is looking.RefusingError
+            assert other.said("RETR") == ["1", "2", "3"]
+            assert (source.failures, source.last_success_at) == (1, None)
+            collect(source)
+            assert other.said("RETR")[3:] == ["4", "5", "6"]  # it begins behind them
+            other.script.clear()
+            collect(source)
+        assert len(collected(mailbox)) == 7
 
 
 class TestLoops:

@@ -10,9 +10,9 @@ from accounts.lookup import FoundMailbox, find_mailboxes
 from collecting.claims import claim_one
 from collecting.collector import Errand, run
 from collecting.models import Source
-from collecting.outcomes import record
+from collecting.outcomes import describe, record
 from collecting.passwords import reencrypt
-from collecting.services import save_source
+from collecting.services import save_source, try_again_now
 from mailplatform.management.base import MailCommand
 from mailplatform.management.passwords import add_password_option, read_password
 from mailstore.pop3_url import parse_pop3_url
@@ -85,11 +85,12 @@ class Command(MailCommand):
         if claimed is None:
             self.stderr.write(f"{source}: is being collected already")
             return False
+        try_again_now(source_ids=[source.pk], now=timezone.now())
         error = run(claimed, errand)
         record(claimed, errand.found, error, timezone.now())
         self.stdout.write(f"{source}: {errand.found.stored} collected")
-        if error is not None:
-            self.stderr.write(f"{source}: {error}")
+        if text := describe(errand.found, error):
+            self.stderr.write(f"{source}: {text}")
         return error is None
 
     def _reencrypt(self) -> None:

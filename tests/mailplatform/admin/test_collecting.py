@@ -89,10 +89,10 @@ def test_what_fails_is_found_and_says_why(browser: Client, mailbox: Mailbox, sou
     assert "Collecting from charles at pop.example.org: the login: the server said “no” Open the account" in of_mailbox
     Source.objects.update(last_error="left there, larger than 9 octets: 1", failures=0)
     assert "some mail stays there" in text_of(browser.get(LIST).content)
-    assert not listed("failing")
+    assert [listed(state) for state in ("failing", "left", "working", "off")] == [False, True, False, False]
     Source.objects.update(last_error="", last_success_at=timezone.now(), collected=2, collected_octets=100)
     assert "2 messages (100\xa0bytes)".replace("\xa0", " ") in text_of(browser.get(LIST).content).replace("\xa0", " ")
-    assert [listed(state) for state in ("failing", "working", "off")] == [False, True, False]
+    assert [listed(state) for state in ("failing", "left", "working", "off")] == [False, False, True, False]
     of_mailbox = text_of(browser.get(f"/admin/accounts/mailbox/{mailbox.pk}/change/").content)
     assert "It collects mail from charles at pop.example.org." in of_mailbox
 
