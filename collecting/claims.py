@@ -10,10 +10,11 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection, transaction
-from django.db.models import Q, QuerySet
+from django.db import transaction
+from django.db.models import QuerySet
 
 from collecting.models import Source
+from mailplatform.claims import claimable, is_free
 
 #: How long a claim is good without being renewed. The hosts' clocks may differ by some of it.
 LEASE = timedelta(minutes=3)
@@ -37,7 +38,7 @@ def claim(worker: UUID, now: datetime) -> Source | None:
 def claim_one(source_id: int, worker: UUID, now: datetime) -> Source | None:
     """Claim this account, due or not; None where somebody has it, or it is gone."""
     with transaction.atomic():
-        return _take(_free(now).filter(pk=source_id), worker, now)
+        return _take(Source.objects.filter(is_free(now), pk=source_id), worker, now)
 
 
 def renew(workers: Collection[UUID], now: datetime) -> None:
@@ -53,7 +54,7 @@ def holds(source: Source) -> None:
 
 
 def _take(wanted: QuerySet[Source], worker: UUID, now: datetime) -> Source | None:
-    source = _locked(wanted).first()
+    source = claimable(wanted).first()
     if source is None:
         return None
     source.claimed_by, source.claimed_until, source.last_look_at = worker, now + LEASE, now
@@ -62,17 +63,6 @@ def _take(wanted: QuerySet[Source], worker: UUID, now: datetime) -> Source | Non
     return source
 
 
-def _free(now: datetime) -> QuerySet[Source]:
-    return Source.objects.filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now))
-
-
 def _due(now: datetime) -> QuerySet[Source]:
-    wanted = _free(now).filter(is_active=True, next_look_at__lte=now)
+    wanted = Source.objects.filter(is_free(now), is_active=True, next_look_at__lte=now)
     return wanted.filter(mailbox__is_active=True, mailbox__user__is_active=True).order_by("next_look_at", "pk")
-
-
-def _locked(rows: QuerySet[Source]) -> QuerySet[Source]:
-    """On PostgreSQL what another worker is claiming is passed over; on SQLite one claims at a time."""
-    if connection.features.has_select_for_update_skip_locked:
-        return rows.select_for_update(skip_locked=True, of=("self",))
-    return rows

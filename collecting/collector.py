@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
 from collecting.claims import LEASE, ClaimLostError, claim, renew
@@ -21,14 +21,14 @@ from collecting.look import Look, Ways, look
 from collecting.models import Source
 from collecting.outcomes import record
 from mailplatform.bridge import Bridge
+from mailplatform.claims import renew_for_ever, write_down
 from mailstore.pop3_client import Pop3Client, Pop3Error
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at what is due, two renewals of claims, two tries to write down an outcome.
+#: Seconds between two looks at what is due, and two renewals of claims.
 POLL_SECONDS = 2.0
 RENEW_SECONDS = 30.0
-RECORD_SECONDS = 1.0
 #: Seconds between two tries to break off what is under way.
 BREAK_OFF_SECONDS = 0.2
 
@@ -93,7 +93,8 @@ class Collector:
     def start(self) -> None:
         # One thread more: claims and their renewal do not wait for a server.
         self._bridge = Bridge(threads=self._limit + 1)
-        self._chores = [asyncio.create_task(self._claim_for_ever()), asyncio.create_task(self._renew_for_ever())]
+        renewing = renew_for_ever(self._renew, self._break_off, clock=self._clock, seconds=RENEW_SECONDS, lease=LEASE)
+        self._chores = [asyncio.create_task(self._claim_for_ever()), asyncio.create_task(renewing)]
 
     async def drain(self) -> None:
         """Claim nothing more, and wait for the message that each look is at."""
@@ -108,8 +109,7 @@ class Collector:
         self._stopping.set()
         await asyncio.gather(*self._chores[:1], return_exceptions=True)  # what is just being claimed is given back, too
         while self._errands:
-            for errand in self._errands.values():
-                errand.break_off()  # again, where it was just about to connect
+            self._break_off()  # again, where it was just about to connect
             await asyncio.wait(self._errands, timeout=BREAK_OFF_SECONDS)
         for chore in self._chores:
             chore.cancel()
@@ -149,26 +149,15 @@ class Collector:
         except Exception as failure:
             logger.exception("collecting from source %d", source.pk)
             error = failure
-        while True:
-            try:
-                return await self._bridge.run(record, source, errand.found, error, self._clock())
-            except (OperationalError, InterfaceError):
-                logger.exception("what became of source %d was not written down", source.pk)
-                if self._stopping.is_set():
-                    return None
-                await asyncio.sleep(RECORD_SECONDS)
+        await write_down(
+            lambda: self._bridge.run(record, source, errand.found, error, self._clock()),
+            gives_up=self._stopping.is_set,
+        )
 
-    async def _renew_for_ever(self) -> None:
-        renewed = self._clock()
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            now = self._clock()
-            try:
-                if self._errands:
-                    await self._bridge.run(renew, [errand.worker for errand in self._errands.values()], now)
-                renewed = now
-            except Exception:
-                logger.exception("claims were not renewed")
-                if now - renewed > LEASE - timedelta(seconds=2 * RENEW_SECONDS):
-                    for errand in self._errands.values():
-                        errand.break_off()
+    async def _renew(self, now: datetime) -> None:
+        if self._errands:
+            await self._bridge.run(renew, [errand.worker for errand in self._errands.values()], now)
+
+    def _break_off(self) -> None:
+        for errand in self._errands.values():
+            errand.break_off()

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from uuid import UUID
 
-from django.db import connection, transaction
-from django.db.models import Case, Count, F, Q, QuerySet, Value, When
+from django.db import transaction
+from django.db.models import Case, Count, F, QuerySet, Value, When
 
+from mailplatform.claims import claimable, is_free
 from smtpservice.models import QueuedMessage, QueuedRecipient
 from smtpservice.relay.schedule import RETRY_AFTER, next_attempt
 
@@ -81,12 +82,12 @@ def claim(wish: Wish) -> Claim | None:
     if not _wanted(wish).exists():
         return None
     with transaction.atomic():
-        first = _locked(_wanted(wish))[:1]
+        first = claimable(_wanted(wish))[:1]
         domain = wish.domain or next((row.domain for row in first), "")
         if not domain:
             return None
         due = _due(wish.now) if wish.together else _due(wish.now).filter(domain=domain)
-        rows = list(_locked(due)[:CLAIM_RECIPIENTS])
+        rows = list(claimable(due)[:CLAIM_RECIPIENTS])
         _take([row.pk for row in rows], wish)
     return Claim(wish.id, domain, _messages(rows)) if rows else None
 
@@ -108,9 +109,8 @@ def renew(ids: Collection[UUID], now: datetime) -> None:
 
 
 def _due(now: datetime) -> QuerySet[QueuedRecipient]:
-    free = Q(claimed_until__isnull=True) | Q(claimed_until__lte=now)
     waiting = QueuedRecipient.objects.filter(state=QueuedRecipient.State.WAITING, next_attempt_at__lte=now)
-    return waiting.filter(free).order_by("next_attempt_at", "id")
+    return waiting.filter(is_free(now)).order_by("next_attempt_at", "id")
 
 
 def _wanted(wish: Wish) -> QuerySet[QueuedRecipient]:
@@ -124,13 +124,6 @@ def _wanted(wish: Wish) -> QuerySet[QueuedRecipient]:
     full = working.values("domain").annotate(connections=Count("claimed_by", distinct=True))
     busy = list(full.filter(connections__gte=wish.limit).values_list("domain", flat=True))
     return due.exclude(domain__in=busy) if busy else due
-
-
-def _locked(rows: QuerySet[QueuedRecipient]) -> QuerySet[QueuedRecipient]:
-    """On PostgreSQL what another worker is claiming is passed over; on SQLite one claims at a time."""
-    if connection.features.has_select_for_update_skip_locked:
-        return rows.select_for_update(skip_locked=True, of=("self",))
-    return rows
 
 
 def _take(ids: Sequence[int], wish: Wish) -> None:

@@ -9,13 +9,13 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
 
-from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from mailplatform.bridge import Bridge
+from mailplatform.claims import renew_for_ever, write_down
 from smtpservice.queue import read_piece
 from smtpservice.relay.claims import LEASE, Claim, ClaimedMessage, Wish, claim, postpone, renew
 from smtpservice.relay.destinations import Destination
@@ -25,10 +25,9 @@ from smtpservice.relay.sending import carry_out, for_all
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the queue, two renewals of claims, two tries to write down an outcome.
+#: Seconds between two looks at the queue, and two renewals of claims.
 POLL_SECONDS = 1.0
 RENEW_SECONDS = 30.0
-RECORD_SECONDS = 1.0
 
 _OUR_ERROR = PeerReply(451, "4.3.0", "An error on our side; the log has it")
 
@@ -61,7 +60,8 @@ class Relay:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._claim_for_ever()), asyncio.create_task(self._renew_for_ever())]
+        renewing = renew_for_ever(self._renew, self._break_off, clock=self._clock, seconds=RENEW_SECONDS, lease=LEASE)
+        self._tasks = [asyncio.create_task(self._claim_for_ever()), asyncio.create_task(renewing)]
 
     def wake(self) -> None:
         """Something has been queued here: it need not wait for the next look."""
@@ -131,30 +131,18 @@ class Relay:
             yield piece
             number += 1
 
-    async def _renew_for_ever(self) -> None:
-        renewed = self._clock()
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            now = self._clock()
-            try:
-                if self._connections:
-                    await self._bridge.run(renew, list(self._connections), now)
-                renewed = now
-            except Exception:
-                logger.exception("claims were not renewed")
-                if now - renewed > LEASE - timedelta(seconds=2 * RENEW_SECONDS):
-                    for task in self._connections.values():
-                        task.cancel()
+    async def _renew(self, now: datetime) -> None:
+        if self._connections:
+            await self._bridge.run(renew, list(self._connections), now)
+
+    def _break_off(self) -> None:
+        for task in self._connections.values():
+            task.cancel()
 
     async def record(self, claim_id: UUID, message_id: int, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes down, for as long as it takes where the database is away."""
         report = Report(claim_id, message_id, tuple(outcomes), self._clock())
-        while True:
-            try:
-                return await self._bridge.gather(record, report)
-            except (OperationalError, InterfaceError):
-                logger.exception("outcomes were not written down; trying again")
-                await asyncio.sleep(RECORD_SECONDS)
+        await write_down(lambda: self._bridge.gather(record, report))
 
     async def claim_more(self, claimed: Claim) -> Claim | None:
         """More for the connection that has `claimed` before."""

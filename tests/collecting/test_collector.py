@@ -18,6 +18,7 @@ from collecting.claims import LEASE, claim
 from collecting.collector import Collector
 from collecting.models import Source
 from collecting.outcomes import OUR_ERROR
+from mailplatform import claims
 from tests.collecting.sources import collected, make_source
 from tests.mailstore.mailboxes import make_mailbox
 from tests.mailstore.pop3_server import SILENCE, ScriptedPop3
@@ -184,7 +185,7 @@ def test_a_database_that_is_away_is_waited_for(mailbox: FoundMailbox, monkeypatc
 
     monkeypatch.setattr(collector, "claim", failing(collector.claim))
     monkeypatch.setattr(collector, "record", failing(collector.record))
-    monkeypatch.setattr(collector, "RECORD_SECONDS", 0.01)
+    monkeypatch.setattr(claims, "RECORD_SECONDS", 0.01)
     with ScriptedPop3([(b"a", MESSAGE)]).serving() as other:
         source = make_source(mailbox, other)
         clock.forward(seconds=1)
