@@ -16,8 +16,9 @@ from django.db.models import QuerySet
 from collecting.models import Source
 from mailplatform.claims import claimable, is_free
 
-#: How long a claim is good without being renewed. The hosts' clocks may differ by some of it.
-LEASE = timedelta(minutes=3)
+#: How long a claim is good without being renewed, and so what a worker that died keeps. The hosts' clocks may differ by
+#: some of it. A database that is away for longer breaks off looks, which had to store what they fetch.
+LEASE = timedelta(minutes=1)
 
 
 class ClaimLostError(Exception):

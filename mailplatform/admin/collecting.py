@@ -12,6 +12,7 @@ from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.forms.models import construct_instance
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -149,7 +150,7 @@ class SourceAdmin(ListAdmin):
     def state_of(self, source: Source) -> SafeString:
         if not source.is_active:
             return badge(_("off"), "")
-        if source.claimed_by is not None:
+        if source.claimed_until is not None and source.claimed_until > timezone.now():
             return badge(_("being collected"), "primary")
         if source.failures:
             number = source.failures

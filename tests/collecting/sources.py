@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.lookup import FoundMailbox
 from collecting.claims import claim, claim_one
-from collecting.collector import Errand, run
+from collecting.errands import Errand, run
 from collecting.look import Look
 from collecting.models import Source
 from collecting.outcomes import record

@@ -1,6 +1,9 @@
 """The command `collect`."""
 
 import io
+import os
+import signal
+import time
 from uuid import uuid4
 
 import pytest
@@ -9,12 +12,14 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from accounts.lookup import FoundMailbox
+from collecting import errands
 from collecting.claims import claim_one
 from collecting.models import Source
 from collecting.passwords import decrypt
 from tests.collecting.sources import collected, make_source
-from tests.mailstore.pop3_server import ScriptedPop3
+from tests.mailstore.pop3_server import SILENCE, ScriptedPop3
 
+pytestmark = pytest.mark.django_db(transaction=True)
 MESSAGE = b"Subject: x\r\n\r\nx\r\n"
 
 
@@ -35,6 +40,46 @@ def test_all_accounts_of_a_mailbox_now(mailbox: FoundMailbox) -> None:
         assert claim_one(broken.pk, uuid4(), timezone.now())
         with pytest.raises(CommandError, match="1 of 2 failed"):
             said("charles@maison.mrs")
+
+
+def test_its_claim_is_renewed(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    renewed: list[bool] = []
+
+    def slowly(number: str) -> None:
+        claimed = Source.objects.get().claimed_until
+        for _ in range(1000):
+            if Source.objects.get().claimed_until > claimed:
+                renewed.append(True)
+                return
+            time.sleep(0.01)
+
+    monkeypatch.setattr(errands, "RENEW_SECONDS", 0.02)
+    with ScriptedPop3([(b"a", MESSAGE)], {"RETR": slowly}).serving() as other:
+        make_source(mailbox, other)
+        assert said("charles@maison.mrs") == ("charles at 127.0.0.1: 1 collected\n", "")
+    assert renewed == [True]
+
+
+def test_what_could_not_be_fetched_is_told_of_and_tried_again(mailbox: FoundMailbox) -> None:
+    with ScriptedPop3([(b"a", MESSAGE)], {"RETR": b"-ERR no\r\n"}).serving() as other:
+        make_source(mailbox, other)
+        for _ in range(3):
+            out, err = said("charles@maison.mrs")
+            assert (out, "the server said “no”" in err) == ("charles at 127.0.0.1: 0 collected\n", True)
+    assert len(other.said("RETR")) == 3
+
+
+def test_interrupted_it_gives_back_what_it_is_at(mailbox: FoundMailbox) -> None:
+    def interrupted(number: str) -> bytes:
+        os.kill(os.getpid(), signal.SIGINT)
+        return SILENCE
+
+    with ScriptedPop3([(b"a", MESSAGE)], {"RETR": interrupted}).serving() as other:
+        source = make_source(mailbox, other)
+        with pytest.raises(CommandError, match="interrupted"):
+            said("charles@maison.mrs")
+    source.refresh_from_db()
+    assert (source.claimed_by, source.failures) == (None, 0)
 
 
 def test_an_account_is_added(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:

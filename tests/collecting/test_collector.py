@@ -12,9 +12,9 @@ import pytest
 from django.db import OperationalError
 
 from accounts.lookup import FoundMailbox
-from collecting import collector, hosts
+from collecting import collector, errands, hosts
 from collecting import look as looking
-from collecting.claims import LEASE, claim
+from collecting.claims import claim
 from collecting.collector import Collector
 from collecting.models import Source
 from collecting.outcomes import OUR_ERROR
@@ -155,21 +155,6 @@ def test_a_shutdown_waits_for_the_message_that_is_coming_and_begins_no_other(mai
     assert (source.collected, source.last_error) == (1, "")
 
 
-def test_claims_are_renewed(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "RENEW_SECONDS", 0.02)
-    clock = Clock()
-    with ScriptedPop3(script={"": SILENCE}).serving() as other:
-        make_source(mailbox, other)
-        clock.forward(seconds=1)
-
-        async def wait(_: Collector) -> None:
-            await until(lambda: other.sessions == 1)
-            clock.forward(minutes=2)
-            await until(lambda: Source.objects.filter(claimed_until=clock() + LEASE).exists())
-
-        work(wait, clock)
-
-
 def test_a_database_that_is_away_is_waited_for(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
 
@@ -184,7 +169,7 @@ def test_a_database_that_is_away_is_waited_for(mailbox: FoundMailbox, monkeypatc
         return call
 
     monkeypatch.setattr(collector, "claim", failing(collector.claim))
-    monkeypatch.setattr(collector, "record", failing(collector.record))
+    monkeypatch.setattr(errands, "record", failing(errands.record))
     monkeypatch.setattr(claims, "RECORD_SECONDS", 0.01)
     with ScriptedPop3([(b"a", MESSAGE)]).serving() as other:
         source = make_source(mailbox, other)

@@ -10,7 +10,7 @@ from pytest_django import Settings
 from accounts.lookup import FoundMailbox
 from collecting import look as looking
 from collecting.claims import claim_one
-from collecting.collector import Errand, run
+from collecting.errands import Errand, run
 from collecting.look import LoginError, OverQuotaError, SelfError
 from collecting.models import SeenMessage, Source
 from collecting.outcomes import record

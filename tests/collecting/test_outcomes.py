@@ -80,7 +80,7 @@ def test_an_error_of_ours_is_shown_without_detail(
     def fail(*args: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("collecting.collector.look", fail)
+    monkeypatch.setattr("collecting.errands.look", fail)
     source = make_source(mailbox, ScriptedPop3(port=1))
     collect(source)
     assert source.last_error == OUR_ERROR

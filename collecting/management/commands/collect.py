@@ -1,16 +1,20 @@
 """`collect ADDRESS [--from URL]`: add an account, or look at all of a mailbox now; or change over to a new key."""
 
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
-from django.utils import timezone
 
 from accounts.lookup import FoundMailbox, find_mailboxes
 from collecting.claims import claim_one
-from collecting.collector import Errand, run
+from collecting.errands import Errands
 from collecting.models import Source
-from collecting.outcomes import describe, record
+from collecting.outcomes import describe
 from collecting.passwords import reencrypt
 from collecting.services import save_source, try_again_now
 from mailplatform.management.base import MailCommand
@@ -54,9 +58,12 @@ class Command(MailCommand):
         sources = list(Source.objects.filter(mailbox_id=mailbox.id, is_active=True).order_by("pk"))
         if not sources:
             raise CommandError(f"{mailbox.address} collects from nowhere; accounts are added in the admin")
-        failed = [source for source in sources if not self._collect(source)]
+        try:
+            failed = asyncio.run(self._collect_all(sources))
+        except KeyboardInterrupt:
+            raise CommandError("interrupted; what was stored is stored") from None
         if failed:
-            raise CommandError(f"{len(failed)} of {len(sources)} failed")
+            raise CommandError(f"{failed} of {len(sources)} failed")
         return None
 
     def _add(self, mailbox: FoundMailbox, options: dict[str, Any]) -> None:
@@ -79,17 +86,24 @@ class Command(MailCommand):
             raise CommandError(" ".join(error.messages)) from error
         self.stdout.write(f"{mailbox.address} collects from {source}")
 
-    def _collect(self, source: Source) -> bool:
-        errand = Errand()
-        claimed = claim_one(source.pk, errand.worker, timezone.now())
-        if claimed is None:
+    async def _collect_all(self, sources: Sequence[Source]) -> int:
+        """One after another; answers how many failed."""
+        errands = Errands(limit=1)
+        errands.start()
+        try:
+            return [await self._collect(source, errands) for source in sources].count(False)
+        finally:
+            await errands.stop()
+
+    async def _collect(self, source: Source, errands: Errands) -> bool:
+        task = await errands.begin(partial(_claim, source))
+        if task is None:
             self.stderr.write(f"{source}: is being collected already")
             return False
-        try_again_now(source_ids=[source.pk], now=timezone.now())
-        error = run(claimed, errand)
-        record(claimed, errand.found, error, timezone.now())
-        self.stdout.write(f"{source}: {errand.found.stored} collected")
-        if text := describe(errand.found, error):
+        await asyncio.wait([task])  # which does not cancel it where we are interrupted
+        found, error = task.result()
+        self.stdout.write(f"{source}: {found.stored} collected")
+        if text := describe(found, error):
             self.stderr.write(f"{source}: {text}")
         return error is None
 
@@ -98,3 +112,11 @@ class Command(MailCommand):
         self.stdout.write(f"{done} encrypted with the first key")
         if lost:
             raise CommandError(f"{lost} cannot be read with any of COLLECT_KEYS: give these passwords again")
+
+
+def _claim(source: Source, worker: UUID, now: datetime) -> Source | None:
+    """Claim an account, due or not, with what could not be fetched there."""
+    claimed = claim_one(source.pk, worker, now)
+    if claimed is not None:
+        try_again_now(source_ids=[source.pk], now=now)
+    return claimed

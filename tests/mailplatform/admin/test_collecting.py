@@ -1,5 +1,8 @@
 """The admin's pages of collected accounts: added, changed, seen to fail, and no password shown."""
 
+from datetime import timedelta
+from uuid import uuid4
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
@@ -95,6 +98,13 @@ def test_what_fails_is_found_and_says_why(browser: Client, mailbox: Mailbox, sou
     assert [listed(state) for state in ("failing", "left", "working", "off")] == [False, False, True, False]
     of_mailbox = text_of(browser.get(f"/admin/accounts/mailbox/{mailbox.pk}/change/").content)
     assert "It collects mail from charles at pop.example.org." in of_mailbox
+
+
+def test_what_a_dead_worker_was_at_is_not_being_collected(browser: Client, source: Source) -> None:
+    now = timezone.now()
+    for until, shown in ((now + timedelta(minutes=1), True), (now, False)):
+        Source.objects.update(claimed_by=uuid4(), claimed_until=until)
+        assert ("being collected" in text_of(browser.get(LIST).content)) is shown
 
 
 def test_now_off_and_on(browser: Client, source: Source) -> None:
