@@ -11,7 +11,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
@@ -31,7 +31,7 @@ from accounts.recall import Recall
 from accounts.renewal import renew
 from accounts.sasl import MECHANISMS, TOKEN_MECHANISMS
 from accounts.scram import HASH_OCTETS, ScramVerifier, find_verifier, invented_verifier
-from accounts.tokens import Tokens, make_introspector
+from accounts.tokens import BearerToken, Tokens, make_introspector
 from accounts.watch import NotAdmittedError as NotAdmittedError
 from accounts.watch import ThrottledError as ThrottledError
 from accounts.watch import Try, Watch
@@ -64,6 +64,8 @@ class Admission:
     combined: bool = False
     #: That of the user's password where it was let in by it (accounts.models.User).
     password_mark: int | None = None
+    #: What it was let in by, if by one.
+    token: BearerToken | None = None
 
 
 class Door:
@@ -153,6 +155,20 @@ class Door:
         trying = self._watch.begin(caller, login, mechanism)
         return await self._recorded(trying, self._by_token(trying, token))
 
+    async def find_revoked(self, tokens: Iterable[BearerToken]) -> set[BearerToken]:
+        """Those that would let nobody in any more. Where the issuer cannot be asked they count as valid.
+
+        One after another, and about each of them the issuer is asked once in a minute at most (accounts.tokens).
+        """
+        revoked: set[BearerToken] = set()
+        try:
+            for token in tokens:
+                if await self._tokens.grant(token.secret) is None:
+                    revoked.add(token)
+        except Exception:
+            logger.exception("the bearer tokens of open sessions were not all asked about")
+        return revoked
+
     async def chores(self) -> NoReturn:
         """Keep the throttles fresh and the records written, until cancelled."""
         while True:
@@ -214,16 +230,17 @@ class Door:
     async def _by_token(self, trying: Try, token: str) -> Admission:
         await self._watch.wait(trying)
         try:
-            owner = await self._tokens.owner(token)
+            grant = await self._tokens.grant(token)
         except TooBusyError:
             raise ThrottledError(BUSY_SECONDS, LoginResult.BUSY) from None
-        if owner is None:
+        if grant is None:
             raise self._refused(trying, LoginResult.TOKEN, "token", trying.place.login, token)
-        trying.login = trying.login or owner
-        credential = await self._find(trying, owner)
+        trying.login = trying.login or grant.login
+        credential = await self._find(trying, grant.login)
         if credential is None:
             raise NotAdmittedError(trying.reason)
-        return replace(await self._open(trying, owner, credential, trying.login), password_mark=None)
+        admission = await self._open(trying, grant.login, credential, trying.login)
+        return replace(admission, password_mark=None, token=BearerToken(token, grant.expires_at))
 
     async def _open(
         self, trying: Try, name: str, credential: Credential, authzid: str, found: FoundAppPassword | None = None

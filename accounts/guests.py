@@ -1,7 +1,8 @@
 """Whether who is in may still be: passwords are changed or revoked, users and mailboxes suspended, delegates dismissed.
 
 A login lasts as long as its session, which may be long. So whoever keeps sessions open asks this from time to time, or
-before what matters. What is asked is what the door asks of a new login; but a token that has run out ends no session.
+before what matters. What is asked is what the door asks of a new login. Whether a bearer token was revoked is known to
+its issuer alone, whom the door asks (accounts.door.Door.find_revoked); that it has run out is known here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from django.utils import timezone
 from accounts.callers import Protocol
 from accounts.door import Admission
 from accounts.models import AppPassword, Mailbox, User
+from accounts.tokens import BearerToken
 
 #: Guests of whom one statement asks.
 _AT_ONCE = 300
@@ -21,7 +23,7 @@ _AT_ONCE = 300
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """Who came in, the owner or a delegate, to which mailboxes, over what, and by which app password if by one."""
+    """Who came in, the owner or a delegate, to which mailboxes, over what, and by which app password or token."""
 
     user_id: int
     mailbox_ids: tuple[int, ...]
@@ -29,12 +31,19 @@ class Guest:
     app_password_id: int | None = None
     #: Which password it was, if it was the user's own.
     password_mark: int | None = None
+    token: BearerToken | None = None
 
     @classmethod
     def of(cls, admission: Admission, protocol: Protocol, mailbox_ids: Iterable[int] = ()) -> "Guest":
         """Who was admitted, to these mailboxes or to the one that was opened."""
         ids = tuple(mailbox_ids) or (admission.mailbox_id,)
-        return cls(admission.user_id, ids, protocol, admission.app_password_id, admission.password_mark)
+        return cls(
+            admission.user_id, ids, protocol, admission.app_password_id, admission.password_mark, admission.token
+        )
+
+    def has_time_left(self, now: float) -> bool:
+        """Whether the token has not run out, as far as that is known."""
+        return self.token is None or self.token.expires_at is None or now < self.token.expires_at
 
 
 def find_unwelcome(guests: Iterable[Guest]) -> set[Guest]:
@@ -54,12 +63,14 @@ def _unwelcome(guests: Sequence[Guest]) -> Iterator[Guest]:
     owners = dict(open_ones.values_list("pk", "user_id"))
     delegates = _delegates(guests, owners)
     app_passwords = _app_passwords(guests)
+    now = timezone.now().timestamp()
     for guest in guests:
         allowed = guest.user_id in marks and guest.password_mark in (None, marks[guest.user_id])
         allowed = allowed and all(
             owners.get(mailbox_id) == guest.user_id or (guest.user_id, mailbox_id) in delegates
             for mailbox_id in guest.mailbox_ids
         )
+        allowed = allowed and guest.has_time_left(now)
         if guest.app_password_id is not None:
             allowed = allowed and (guest.app_password_id, guest.user_id, guest.protocol) in app_passwords
         if not allowed:

@@ -2,7 +2,8 @@
 
 Who is asked is a class that OAUTH_INTROSPECTOR names; EndpointIntrospector asks a token endpoint (RFC 7662). Nothing
 here keeps or logs a token: what is remembered stands under a keyed digest, until the token expires and for a minute at
-most, so that a revoked one opens nothing for longer than that.
+most, so that a revoked one opens nothing for longer than that. The session that a token opened has it for as long as it
+lasts (BearerToken), to ask again.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -59,6 +60,14 @@ class Grant:
     expires_at: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """A token that has let somebody in, and when it runs out, in seconds since the epoch, where that is known."""
+
+    secret: str = field(repr=False)
+    expires_at: float | None = None
+
+
 class Introspector(Protocol):
     """Asks for tokens. Made without arguments, one for each process."""
 
@@ -77,27 +86,26 @@ class Tokens:
         self._introspector = introspector
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._remembered: OrderedDict[bytes, tuple[str | None, float]] = OrderedDict()
+        self._remembered: OrderedDict[bytes, tuple[Grant | None, float]] = OrderedDict()
 
-    async def owner(self, token: str) -> str | None:
-        """The login name that the token opens; None where it opens none. Raises IntrospectionError, TooBusyError."""
+    async def grant(self, token: str) -> Grant | None:
+        """What the token stands for; None where it is not valid. Raises IntrospectionError, TooBusyError."""
         if self._introspector is None or not _TOKEN.fullmatch(token):
             return None
         digest = hmac.digest(self._key, token.encode("ascii"), hashlib.sha256)
-        owner, until = self._remembered.get(digest, (None, 0.0))
+        grant, until = self._remembered.get(digest, (None, 0.0))
         if self._clock() < until:
-            return owner
+            return grant
         grant = await self._introspector.introspect(token)
         now = self._clock()
         until = now + REMEMBERED_SECONDS
         if grant is not None and grant.expires_at is not None:
             grant, until = (grant, min(until, grant.expires_at)) if now < grant.expires_at else (None, until)
-        owner = grant.login if grant else None
-        self._remembered[digest] = owner, until
+        self._remembered[digest] = grant, until
         self._remembered.move_to_end(digest)
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)
-        return owner
+        return grant
 
     def close(self) -> None:
         if self._introspector is not None:

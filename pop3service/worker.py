@@ -57,6 +57,7 @@ class Pop3Worker(ServerWorker):
             asyncio.create_task(self._repeat(workers.BEAT_SECONDS, functools.partial(workers.beat, **self._row))),
             asyncio.create_task(self._end_asked()),
             asyncio.create_task(self._end_unwelcome()),
+            asyncio.create_task(self._end_revoked()),
             asyncio.create_task(self._announce(reception)),
             asyncio.create_task(self._repeat(FLUSH_SECONDS, activity.flush)),
             asyncio.create_task(self._repeat(sessions.PRUNE_SECONDS, sessions.prune)),
@@ -103,10 +104,20 @@ class Pop3Worker(ServerWorker):
             await asyncio.sleep(ending.LOOK_SECONDS)
             if guests := dict(self._keeper.guests):
                 unwelcome = await self._do(functools.partial(find_unwelcome, set(guests.values())))
-                if unwelcome:
-                    names = {name for name, guest in guests.items() if guest in unwelcome}
-                    logger.info("sessions whose login is no longer allowed: %s", names)
-                    self._connections.end_some(names, ending.REVOKED, Ending.REVOKED)
+                self._turn_out({name for name, guest in guests.items() if guest in (unwelcome or ())})
+
+    async def _end_revoked(self) -> None:
+        """End the sessions whose bearer token has been revoked. Apart: who issued it may take long to answer."""
+        while True:
+            await asyncio.sleep(ending.LOOK_SECONDS)
+            tokens = {name: guest.token for name, guest in self._keeper.guests.items() if guest.token is not None}
+            revoked = await self._door.find_revoked(set(tokens.values()))
+            self._turn_out({name for name, token in tokens.items() if token in revoked})
+
+    def _turn_out(self, names: set[ending.Named]) -> None:
+        if names:
+            logger.info("sessions whose login is no longer allowed: %s", names)
+            self._connections.end_some(names, ending.REVOKED, Ending.REVOKED)
 
     async def _announce(self, reception: "Reception") -> None:
         """Keep up with what CAPA says to anyone."""

@@ -81,8 +81,12 @@ class Desk:
 
     async def check_sender(self, request: CheckSender) -> Reply | None:
         """RFC 6409, 6.1. The null path is for receipts, which a header From goes with all the same."""
+        submitter: Submitter = request.submitter
+        token = submitter.guest.token if submitter.guest is not None else None
         try:
-            return await self._bridge.run(_refuse_sender, request.submitter, request.mail.sender)
+            if token is not None and await self._door.find_revoked([token]):
+                return replies.LOGIN_AGAIN
+            return await self._bridge.run(_refuse_sender, submitter, request.mail.sender)
         except Exception:
             logger.exception("sender <%s> was not looked up", request.mail.sender)
             return replies.TRY_AGAIN

@@ -10,7 +10,7 @@ from accounts.callers import Caller, Protocol
 from accounts.door import Admission, NotAdmittedError, ThrottledError
 from accounts.models import KnownAddress, LoginRecord, LoginResult, Mailbox, Throttle, User
 from accounts.services import set_active
-from accounts.tokens import IntrospectionError
+from accounts.tokens import BearerToken, IntrospectionError
 from tests.accounts.house import ALFRED, ELSEWHERE, HOME, JULES, NOBODY, House
 from tests.accounts.issuer import Issuer
 
@@ -96,6 +96,36 @@ def test_a_token_that_is_none_is_refused_and_counted_and_asked_for_once(entrance
         come(entrance)
     assert come(entrance, address=ELSEWHERE)
     assert entrance.last_record().result == "admitted"
+
+
+def test_what_was_let_in_knows_its_token_until_that_runs_out(entrance: House, issuer: Issuer) -> None:
+    expires_at = entrance.clock.now + 3600
+    issuer.tokens[OF_JULES] = {"active": True, "username": JULES, "exp": expires_at}
+    admission = come(entrance)
+    assert admission.token == BearerToken(OF_JULES, expires_at)
+    assert admission.password_mark is None
+    assert OF_JULES not in repr(admission.token)
+
+
+def test_a_token_that_is_revoked_is_found_out_within_a_minute(entrance: House, issuer: Issuer) -> None:
+    tokens = [come(entrance).token, come(entrance, ALFRED, "alfred").token]
+    del issuer.tokens[OF_JULES]
+    assert entrance.drive(entrance.door.find_revoked(tokens)) == set()
+    assert len(issuer.questions) == 2
+    entrance.clock.now += 60
+    for _ in range(3):
+        assert entrance.drive(entrance.door.find_revoked(tokens)) == {tokens[0]}
+    assert len(issuer.questions) == 4
+
+
+def test_where_the_issuer_is_away_a_token_counts_as_valid(
+    entrance: House, issuer: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = come(entrance).token
+    entrance.clock.now += 60
+    issuer.answer = lambda handler: handler.say(b"", 503)
+    assert entrance.drive(entrance.door.find_revoked([token])) == set()
+    assert "were not all asked about" in caplog.text
 
 
 def test_where_no_tokens_are_taken_none_opens(house: House) -> None:

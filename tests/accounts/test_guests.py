@@ -13,6 +13,7 @@ from accounts.callers import Protocol
 from accounts.guests import Guest, find_unwelcome
 from accounts.models import AppPassword, Mailbox, User
 from accounts.services import create_account, create_domain, create_mailbox, set_active, set_password
+from accounts.tokens import BearerToken
 
 pytestmark = pytest.mark.django_db
 
@@ -78,6 +79,17 @@ def test_what_is_taken_back(jules: User, change: Callable[[User], object], passw
     change(jules)
     expected = {None: {by_other}, False: {by_one}, True: {by_one, by_other}}[password_too]
     assert find_unwelcome([by_one, by_other, another]) == expected
+
+
+def test_a_token_lets_in_until_it_runs_out(jules: User) -> None:
+    now = timezone.now().timestamp()
+    ids = tuple(jules.mailboxes.values_list("pk", flat=True))
+    left, unknown, over = (
+        Guest(jules.pk, ids, Protocol.POP3, token=BearerToken("secret", expires_at))
+        for expires_at in (now + 600, None, now)
+    )
+    assert find_unwelcome([left, unknown, over]) == {over}
+    assert "secret" not in repr(over)
 
 
 def test_a_hash_that_is_brought_up_to_date_is_no_other_password(jules: User) -> None:

@@ -305,7 +305,7 @@ def test_without_a_setting_nobody_is_asked(settings: Settings) -> None:
     settings.OAUTH_INTROSPECTOR = ""
     assert make_introspector() is None
     none = Tokens(None, Clock())
-    assert asyncio.run(none.owner(TOKEN)) is None
+    assert asyncio.run(none.grant(TOKEN)) is None
     none.close()
 
 
@@ -329,7 +329,8 @@ class Asked:
 
 
 def owner(asked: Tokens, token: str = TOKEN) -> str | None:
-    return asyncio.run(asked.owner(token))
+    grant = asyncio.run(asked.grant(token))
+    return grant and grant.login
 
 
 @pytest.mark.parametrize("grant", [Grant("jules"), Grant("jules", 1e12), None])

@@ -1,13 +1,16 @@
 """The worker: its row, its settings, whom it trusts with a password in the clear, and an end that leaves nothing."""
 
 import asyncio
+import base64
 import functools
 import logging
 import os
 import ssl
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +19,7 @@ from django.db import OperationalError
 from gunicorn.config import Config
 from pytest_django import Settings
 
-from accounts import activity
+from accounts import activity, tokens
 from accounts.app_passwords import create_app_password, revoke_app_password
 from accounts.callers import Caller, Protocol
 from accounts.models import DayCount, Domain, Mailbox, User
@@ -29,6 +32,7 @@ from pop3service import ending, sessions, worker, workers
 from pop3service.ending import ask_to_end
 from pop3service.models import EndRequest, SessionRecord, Worker
 from pop3service.worker import Pop3Worker, Reception
+from tests.accounts.issuer import Issuer
 from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.serving import Client, LoopThread, Outage, Tls, wait_until
 
@@ -122,6 +126,44 @@ class TestWorker:
         record = SessionRecord.objects.get(mailbox_id=jules.id)
         assert (record.ending, record.deleted, record.left) == ("admin", 0, 1)
         assert SessionRecord.objects.get(mailbox_id=alfred.id).ending == "dropped"
+
+    @pytest.mark.parametrize("change", ["revoked", "expired"])
+    def test_it_ends_sessions_whose_token_is_no_longer_valid(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, settings: Settings, change: str
+    ) -> None:
+        monkeypatch.setattr(ending, "LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(tokens, "REMEMBERED_SECONDS", 0.01)
+        expires_at = time.time() + 3600
+        jules = make_mailbox("jules")
+        fill(jules.id, b"Subject: x\r\n\r\ny\r\n")
+        make_mailbox("alfred")
+        with Issuer() as issuer:
+            settings.OAUTH_INTROSPECTOR = "accounts.tokens.EndpointIntrospector"
+            settings.OAUTH_INTROSPECTION_URL = issuer.url
+            issuer.tokens = {
+                name: {"active": True, "username": f"{name}@maison.mrs", "exp": expires_at}
+                for name in ("jules", "alfred")
+            }
+            running = run()
+            with running.connect() as client, running.connect() as other:
+                for each, name in ((client, "jules"), (other, "alfred")):
+                    each.greet()
+                    initial = f"n,a={name}@maison.mrs,\1auth=Bearer {name}\1\1"
+                    said = each.say(f"AUTH OAUTHBEARER {base64.b64encode(initial.encode()).decode()}")
+                    assert said.startswith(b"+OK maildrop")
+                assert client.say("DELE 1").startswith(b"+OK")
+                if change == "revoked":
+                    del issuer.tokens["jules"]
+                else:
+                    guests = running.worker._keeper.guests
+                    (name,) = (name for name in guests if name[0] == jules.id)
+                    guests[name] = replace(guests[name], token=replace(guests[name].token, expires_at=time.time()))
+                assert client.hear_all() == f"-ERR [SYS/TEMP] {ending.REVOKED}\r\n".encode()
+                assert other.say("NOOP") == b"+OK"
+                assert other.say("QUIT").startswith(b"+OK")
+            running.end()
+        record = SessionRecord.objects.get(mailbox_id=jules.id)
+        assert (record.ending, record.deleted, record.left) == ("revoked", 0, 1)
 
     @pytest.mark.parametrize("change", ["revoked", "suspended"])
     def test_it_ends_sessions_whose_login_is_no_longer_allowed(

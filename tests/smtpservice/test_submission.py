@@ -3,6 +3,7 @@
 import asyncio
 import email
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,10 +14,12 @@ from accounts.allowance import SentCount
 from accounts.app_passwords import create_app_password, revoke_app_password
 from accounts.callers import Caller, Protocol
 from accounts.door import Admission, NotAdmittedError, ThrottledError
+from accounts.guests import Guest
 from accounts.models import Domain, LoginResult, Mailbox, User
 from accounts.policies import Policy
 from accounts.sasl import Authenticate
 from accounts.services import create_alias, set_active
+from accounts.tokens import BearerToken
 from mailplatform.bridge import Bridge
 from smtpservice import commands, queue, replies
 from smtpservice.commands import Mail
@@ -178,6 +181,10 @@ class FakeDoor:
 
     def __init__(self, answer: Any = None) -> None:
         self.answer = answer
+        self.revoked: set[BearerToken] = set()
+
+    async def find_revoked(self, tokens: Sequence[BearerToken]) -> set[BearerToken]:
+        return self.revoked.intersection(tokens)
 
     async def admit(self, caller: Caller, login: str, password: str, **more: str) -> Admission:
         if isinstance(self.answer, BaseException):
@@ -186,11 +193,11 @@ class FakeDoor:
         return self.answer
 
 
-def checked(submitter: Submitter, *senders: str) -> list[Reply | None]:
+def checked(submitter: Submitter, *senders: str, door: FakeDoor | None = None) -> list[Reply | None]:
     async def use(desk: Desk) -> list[Reply | None]:
         return [await desk.check_sender(CheckSender(submitter, Mail(sender, 0))) for sender in senders]
 
-    found: list[Reply | None] = with_desk(use)
+    found: list[Reply | None] = with_desk(use, door)
     return found
 
 
@@ -299,6 +306,20 @@ def test_a_login_that_is_no_longer_allowed_sends_nothing_more(jules: Submitter) 
     assert (checked(by_one, JULES), checked(by_other, JULES)) == ([replies.LOGIN_AGAIN], [None])
     set_active(mailboxes=user.mailboxes.all(), active=False)
     assert checked(by_other, JULES) == [replies.LOGIN_AGAIN]
+
+
+def test_a_token_that_is_no_longer_valid_sends_nothing_more(jules: Submitter) -> None:
+    mailbox_id = User.objects.get(pk=jules.user_id).mailboxes.get().pk
+    valid, expired = BearerToken("a", time.time() + 600), BearerToken("b", time.time())
+    door = FakeDoor()
+
+    def says(token: BearerToken) -> list[Reply | None]:
+        guest = Guest(jules.user_id, (mailbox_id,), Protocol.SMTP, token=token)
+        return checked(Submitter(jules.user_id, JULES, guest), JULES, door=door)
+
+    assert (says(valid), says(expired)) == ([None], [replies.LOGIN_AGAIN])
+    door.revoked.add(valid)
+    assert says(valid) == [replies.LOGIN_AGAIN]
 
 
 def test_a_login_that_is_left_is_broken_off() -> None:
