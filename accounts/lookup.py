@@ -66,6 +66,7 @@ class OwnMailbox:
     """One of the mailboxes that a user owns."""
 
     mailbox_id: int
+    address: str
     policy: Policy
 
 
@@ -132,9 +133,9 @@ def find_combined(user_ids: Sequence[int]) -> list[list[OwnMailbox]]:
     rows = Mailbox.objects.filter(user_id__in=found, is_active=True).order_by("id")
     own, of_domain = ("expire_days", "login_delay_seconds"), ("domain__expire_days", "domain__login_delay_seconds")
     default = default_policy()
-    for user_id, mailbox_id, *policies in rows.values_list("user_id", "id", *own, *of_domain):
+    for user_id, mailbox_id, address, *policies in rows.values_list("user_id", "id", "address", *own, *of_domain):
         policy = resolve((policies[0], policies[1]), (policies[2], policies[3]), default)
-        found[user_id].append(OwnMailbox(mailbox_id, policy))
+        found[user_id].append(OwnMailbox(mailbox_id, address, policy))
     return [found[user_id] for user_id in user_ids]
 
 

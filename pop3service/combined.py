@@ -36,6 +36,7 @@ async def open_combined(keeper: Keeper, mailboxes: Sequence[OwnMailbox], gone: C
             ],
         ),
         gone,
+        {mailbox.mailbox_id: mailbox.address for mailbox in mailboxes},
     )
     return Combined(keeper, [Single(keeper, each) for each in opened])
 

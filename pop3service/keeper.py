@@ -126,11 +126,20 @@ class Keeper:
 
     # --- Taking locks -----------------------------------------------------------------------------------------
 
-    async def open(self, mailbox_ids: Collection[int], attempt: Attempt[Result], gone: Callable[[], bool]) -> Result:
-        """What `attempt` opens; its locks are then `held`, which the caller sees to. `gone`: the client has left."""
+    async def open(
+        self,
+        mailbox_ids: Collection[int],
+        attempt: Attempt[Result],
+        gone: Callable[[], bool],
+        addresses: Mapping[int, str] | None = None,
+    ) -> Result:
+        """What `attempt` opens; its locks are then `held`, which the caller sees to. `gone`: the client has left.
+
+        `addresses`, of several mailboxes, are for saying which of them is in use.
+        """
         self._count(mailbox_ids, 1)
         try:
-            return await self._insist(attempt, gone)
+            return await self._insist(attempt, gone, addresses or {})
         except MailboxGoneError:
             raise Refusal(WRONG_LOGIN, Code.AUTH) from None
         except OpenedLatelyError as error:
@@ -144,7 +153,7 @@ class Keeper:
         finally:
             self._count(mailbox_ids, -1)
 
-    async def _insist(self, attempt: Attempt[Result], gone: Callable[[], bool]) -> Result:
+    async def _insist(self, attempt: Attempt[Result], gone: Callable[[], bool], addresses: Mapping[int, str]) -> Result:
         """Try to open; waits a moment for who holds a lock, and takes it from the dead."""
         waits = iter(IN_USE_WAITS)
         dead: dict[int, Lock] = {}
@@ -159,8 +168,7 @@ class Keeper:
             elif (wait := next(waits, None)) is not None:
                 await asyncio.sleep(wait)
             else:
-                text = _("another session has had this mailbox open for %(lasts)s, try again when it has ended")
-                raise Refusal(text, Code.IN_USE, lasts=(timezone.now() - since).total_seconds())
+                raise _in_use(addresses.get(mailbox_id), (timezone.now() - since).total_seconds())
         raise Refusal(GONE)
 
     async def _is_void(self, mailbox_id: int, holder: Lock) -> bool:
@@ -218,3 +226,12 @@ class Keeper:
             if holder is not None and not self.opening[mailbox_id] and self._is_unknown(mailbox_id, holder):
                 await self._release(mailbox_id, holder)
             return
+
+
+def _in_use(address: str | None, seconds: float) -> Refusal:
+    """Another session has had a mailbox open for so long: the one of the login, or of several that of this address."""
+    if address is None:
+        text = _("another session has had this mailbox open for %(lasts)s, try again when it has ended")
+        return Refusal(text, Code.IN_USE, lasts=seconds)
+    text = _("another session has had %(mailbox)s open for %(lasts)s, try again when it has ended")
+    return Refusal(text, Code.IN_USE, mailbox=address, lasts=seconds)

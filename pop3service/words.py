@@ -29,12 +29,14 @@ class Catalog(Protocol):
 class Words:
     """One language: its tag (RFC 5646), its name in itself, and what is said in it."""
 
-    __slots__ = ("_catalog", "_lines", "deleted", "name", "retrieved", "tag")
+    __slots__ = ("_catalog", "_encoding", "_lines", "deleted", "name", "retrieved", "tag")
 
     def __init__(self, tag: str, name: str, catalog: Catalog) -> None:
         self.tag = tag
         self.name = name
         self._catalog = catalog
+        # What is said before LANG is ASCII (RFC 1939, 3), whatever script a parameter is in.
+        self._encoding = "ascii" if tag == "en" else "utf-8"
         self._lines: dict[tuple[str, Text], bytes] = {}  # those without parameters that were said before
         # The replies to RETR and DELE, but for the number in them: looked up once.
         octets, deleted = catalog.gettext(_("%d octets")), catalog.gettext(_("message %d deleted"))
@@ -63,7 +65,7 @@ class Words:
             parameters["messages"] = self._catalog.ngettext("%d message", "%d messages", count) % count
         if "lasts" in parameters:
             parameters["lasts"] = self._duration(parameters["lasts"])
-        line = f"{status} {self._catalog.gettext(text) % parameters}".encode()
+        line = f"{status} {self._catalog.gettext(text) % parameters}".encode(self._encoding, "replace")
         if len(line) > MAX_REPLY - 2:
             line = line[: MAX_REPLY - 2].decode(errors="ignore").encode()
         return line + b"\r\n"

@@ -50,9 +50,14 @@ def test_a_time_is_said_in_the_unit_that_fits(seconds: float, said: bytes) -> No
 
 
 def test_rfc_2449_4_a_line_is_cut_between_two_signs() -> None:
-    line = ENGLISH.error(Text("x" + "é" * 600), "SYS/TEMP")
+    line = LOUD.error(Text("x" + "É" * 600), "SYS/TEMP")
     assert len(line) in (MAX_REPLY - 1, MAX_REPLY)
-    assert line.endswith("é\r\n".encode())
+    assert line.endswith("É\r\n".encode())
+
+
+def test_rfc_1939_3_english_is_ascii() -> None:
+    assert ENGLISH.error(Text("%(mailbox)s"), mailbox="jörg@maison.mrs") == b"-ERR j?rg@maison.mrs\r\n"
+    assert LOUD.ok(Text("%(who)s"), who="jörg") == "+OK jörg\r\n".encode()
 
 
 ENGLISHES = [ENGLISH, LOUD, Words("en-GB", "English (UK)", Shouting()), Words("fr", "Français", Shouting())]
