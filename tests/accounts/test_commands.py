@@ -132,7 +132,7 @@ def test_octets_that_the_locale_lets_through_are_no_password(monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("error", "said", "code"),
-    [(EOFError(), "pipe it in with --password-stdin", 1), (KeyboardInterrupt(), "interrupted; nothing was added", 130)],
+    [(EOFError(), "pipe it in with --password-stdin", 1), (KeyboardInterrupt(), "interrupted; nothing was done", 130)],
 )
 def test_a_prompt_that_is_left_adds_nothing(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, said: str, code: int

@@ -1,7 +1,5 @@
 """`addaccount LOCALNAME [--domain D]... [--combined] [--password-stdin]`: a user, and a mailbox in each domain."""
 
-import getpass
-import sys
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -12,6 +10,7 @@ from accounts.models import Domain
 from accounts.passwords import OpaqueStringValidator
 from accounts.services import create_account
 from mailplatform.management.base import MailCommand
+from mailplatform.management.passwords import add_password_option, read_password
 
 
 class Command(MailCommand):
@@ -26,7 +25,7 @@ class Command(MailCommand):
             help="a domain for a mailbox; may be repeated (the default)",
         )
         parser.add_argument("--combined", action="store_true", help="the bare name opens all mailboxes as one maildrop")
-        parser.add_argument("--password-stdin", action="store_true", help="read the password from one line of stdin")
+        add_password_option(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         names = [normal_domain(name) for name in options["domain"]]
@@ -48,30 +47,9 @@ class Command(MailCommand):
         self.stdout.write(f"{user.username} added: {', '.join(addresses)}")
 
     def _password(self, options: dict[str, Any]) -> str:
-        try:
-            password = _read() if options["password_stdin"] else _ask()
-            password.encode()
-        except UnicodeError as error:
-            raise CommandError("the password is not text in UTF-8") from error
-        except EOFError as error:
-            raise CommandError("no password was typed: pipe it in with --password-stdin") from error
-        except KeyboardInterrupt as error:
-            raise CommandError("interrupted; nothing was added", returncode=130) from error
-        if not password:
-            raise CommandError("the password is empty")
+        password = read_password(options, "Password: ", twice=True)
         try:
             OpaqueStringValidator().validate(password)
         except ValidationError as error:
             raise CommandError(error.messages[0]) from error
         return password
-
-
-def _read() -> str:
-    return sys.stdin.readline().rstrip("\r\n")
-
-
-def _ask() -> str:
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("Again: ") != password:
-        raise CommandError("the two passwords differ")
-    return password
