@@ -6,6 +6,7 @@ from datetime import datetime
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -54,9 +55,9 @@ def save_source(*, source: Source, password: str = "") -> None:
 
 
 @transaction.atomic
-def set_sources_active(*, source_ids: Collection[int], active: bool) -> int:
+def set_sources_active(*, sources: QuerySet[Source], active: bool) -> int:
     """Switch accounts on or off; answers how many were changed."""
-    return Source.objects.filter(pk__in=source_ids).exclude(is_active=active).update(is_active=active)
+    return sources.exclude(is_active=active).update(is_active=active)
 
 
 @transaction.atomic

@@ -119,14 +119,6 @@ class AliasAdmin(SwitchedAdmin):
             lines.append((_("and %(number)d more") % {"number": len(targets) - ENDS_NAMED},))
         return format_html('<ul class="mp-ends">{}</ul>', format_html_join("", "<li>{}</li>", lines))
 
-    @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
-        self.switch(request, queryset, active=True)
-
-    @admin.action(description=gettext_lazy("Deactivate"), permissions=["change"])
-    def deactivate(self, request: HttpRequest, queryset: QuerySet[Alias]) -> None:
-        self.switch(request, queryset, active=False)
-
     def set_active(self, wanted: QuerySet[Alias], *, active: bool) -> None:
         services.set_aliases_active(aliases=wanted, active=active)
 

@@ -4,7 +4,7 @@ A password is written here and never shown. It is asked for again where it would
 way; so is it for another mailbox: an account stays with the mailbox it was added for.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -23,10 +23,10 @@ from collecting import services
 from collecting.models import Source
 from mailplatform.admin.deletion import Preview
 from mailplatform.admin.display import badge, moment_cell
-from mailplatform.admin.lists import ListAdmin
 from mailplatform.admin.log import log_many
 from mailplatform.admin.octets import messages_and_size
 from mailplatform.admin.records import two_lines
+from mailplatform.admin.switching import SwitchedAdmin
 
 _FIELDS = ["mailbox", "host", "port", "tls", "verify_certificate", "login", "interval_minutes", "keep", "is_active"]
 
@@ -85,10 +85,11 @@ class StateFilter(DropdownFilter):
 
 
 @admin.register(Source)
-class SourceAdmin(ListAdmin):
+class SourceAdmin(SwitchedAdmin):
     """Accounts elsewhere, each with the mailbox that collects from it."""
 
     form = SourceForm
+    logged_off = "Deactivated."
     ordering = ("-pk",)
     list_display = ["account", "owner", "state_of", "looked", "brought", "error"]
     list_filter = [StateFilter]
@@ -182,29 +183,14 @@ class SourceAdmin(ListAdmin):
 
     @admin.action(description=gettext_lazy("Collect now"), permissions=["change"])
     def look_now(self, request: HttpRequest, queryset: QuerySet[Source]) -> None:
-        number = self._do(request, queryset, "Collected now.", services.look_now)
+        rows = list(queryset)
+        number = services.look_now(source_ids=[row.pk for row in rows])
+        log_many(request, rows, "Collected now.")
         text = ngettext("%(number)d is looked at now.", "%(number)d are looked at now.", number)
         self.message_user(request, text % {"number": number}, messages.SUCCESS if number else messages.WARNING)
 
-    @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[Source]) -> None:
-        self._set_active(request, queryset, active=True)
+    def set_active(self, wanted: QuerySet[Source], *, active: bool) -> None:
+        services.set_sources_active(sources=wanted, active=active)
 
-    @admin.action(description=gettext_lazy("Deactivate"), permissions=["change"])
-    def deactivate(self, request: HttpRequest, queryset: QuerySet[Source]) -> None:
-        self._set_active(request, queryset, active=False)
-
-    def _set_active(self, request: HttpRequest, chosen: QuerySet[Source], *, active: bool) -> None:
-        text = "Activated." if active else "Deactivated."
-        number = self._do(request, chosen, text, services.set_sources_active, active=active)
-        said = ngettext("%(number)d account changed.", "%(number)d accounts changed.", number)
-        self.message_user(request, said % {"number": number}, messages.SUCCESS)
-
-    def _do(
-        self, request: HttpRequest, chosen: QuerySet[Source], text: str, what: Callable[..., int], **how: bool
-    ) -> int:
-        rows = list(chosen)
-        ids: Collection[int] = [row.pk for row in rows]
-        number = what(source_ids=ids, **how)
-        log_many(request, rows, text)
-        return number
+    def said_of(self, number: int, *, active: bool) -> str:
+        return ngettext("%(number)d account changed.", "%(number)d accounts changed.", number) % {"number": number}

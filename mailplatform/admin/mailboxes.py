@@ -270,14 +270,6 @@ class MailboxAdmin(SwitchedAdmin):
     def state_of(self, mailbox: Mailbox) -> SafeString:
         return state(mailbox)
 
-    @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
-        self.switch(request, queryset, active=True)
-
-    @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
-    def suspend(self, request: HttpRequest, queryset: QuerySet[Mailbox]) -> None:
-        self.switch(request, queryset, active=False)
-
     def set_active(self, wanted: QuerySet[Mailbox], *, active: bool) -> None:
         services.set_active(mailboxes=wanted, active=active)
 

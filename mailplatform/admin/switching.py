@@ -2,17 +2,18 @@
 
 from typing import Any
 
-from django.contrib import messages
+from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy
 
 from mailplatform.admin.lists import ListAdmin
 from mailplatform.admin.log import log_many
 
 
 class SwitchedAdmin(ListAdmin):
-    """The admin of a model with `is_active`. Its actions call `switch`."""
+    """The admin of a model with `is_active`. Of its actions it names `activate`, and `suspend` or `deactivate`."""
 
     #: What the log says of a row that is no longer active.
     logged_off = "Suspended."
@@ -25,8 +26,25 @@ class SwitchedAdmin(ListAdmin):
         """What is said of so many rows that were changed."""
         raise NotImplementedError
 
-    def switch(self, request: HttpRequest, chosen: QuerySet[Any], *, active: bool) -> None:
+    def switchable(self, request: HttpRequest, chosen: QuerySet[Any], *, active: bool) -> QuerySet[Any]:
+        """Those of the rows that this admin may change so."""
+        return chosen
+
+    @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
+    def activate(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._switch(request, queryset, active=True)
+
+    @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
+    def suspend(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._switch(request, queryset, active=False)
+
+    @admin.action(description=gettext_lazy("Deactivate"), permissions=["change"])
+    def deactivate(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        self._switch(request, queryset, active=False)
+
+    def _switch(self, request: HttpRequest, rows: QuerySet[Any], *, active: bool) -> None:
         """Change and log those that are not so yet; what the list has joined in is not wanted for that."""
+        chosen = self.switchable(request, rows, active=active)
         with transaction.atomic():
             wanted = chosen.model._default_manager.filter(pk__in=chosen.order_by().values("pk"))
             changed = list(wanted.exclude(is_active=active))

@@ -254,14 +254,9 @@ class UserAdmin(DjangoUserAdmin, SwitchedAdmin):
     def set_password(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
         return HttpResponseRedirect(_password_url(object_id))
 
-    @admin.action(description=gettext_lazy("Activate"), permissions=["change"])
-    def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        self.switch(request, _changeable(request, queryset), active=True)
-
-    @admin.action(description=gettext_lazy("Suspend"), permissions=["change"])
-    def suspend(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+    def switchable(self, request: HttpRequest, chosen: QuerySet[User], *, active: bool) -> QuerySet[User]:
         """Suspended users open no mailbox and no page; an admin cannot shut the door on themselves."""
-        self.switch(request, _changeable(request, queryset.exclude(pk=request.user.pk or 0)), active=False)
+        return _changeable(request, chosen if active else chosen.exclude(pk=request.user.pk or 0))
 
     def set_active(self, wanted: QuerySet[User], *, active: bool) -> None:
         services.set_users_active(users=wanted, active=active)

@@ -93,10 +93,10 @@ def test_nor_from_a_combined_maildrop_that_it_is_a_part_of(mailbox: FoundMailbox
 
 def test_on_off_and_now(mailbox: FoundMailbox) -> None:
     source, now = make_source(mailbox, SERVER), timezone.now() + timedelta(days=9)
-    assert set_sources_active(source_ids=[source.pk], active=False) == 1
-    assert set_sources_active(source_ids=[source.pk], active=False) == 0
+    assert set_sources_active(sources=Source.objects.all(), active=False) == 1
+    assert set_sources_active(sources=Source.objects.all(), active=False) == 0
     assert look_now(source_ids=[source.pk], now=now) == 0
-    set_sources_active(source_ids=[source.pk], active=True)
+    set_sources_active(sources=Source.objects.all(), active=True)
     assert look_now(source_ids=[source.pk], now=now) == 1
     source.refresh_from_db()
     assert source.next_look_at == now

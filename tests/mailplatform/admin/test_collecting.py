@@ -116,6 +116,7 @@ def test_now_off_and_on(browser: Client, source: Source) -> None:
     Source.objects.update(next_look_at=timezone.now().replace(year=2999))
     assert act("look_now").next_look_at <= timezone.now()
     assert not act("deactivate").is_active
+    assert not act("deactivate").is_active  # which changes nothing, and is no line in the log
     assert source in browser.get(LIST, {"state": "off"}).context["cl"].result_list
     assert act("activate").is_active
     assert LogEntry.objects.count() == 3
