@@ -11,7 +11,7 @@ from accounts.lookup import FoundMailbox
 from mailstore.maildrop import Opened, OpenRequest, open_maildrops
 from mailstore.models import Maildrop
 from pop3service import single
-from tests.pop3service.serving import DatabaseServed, wait_until
+from tests.pop3service.serving import Client, DatabaseServed, wait_until
 
 JULES = "jules@maison.mrs"
 WRONG = b"-ERR [AUTH] wrong name or password: check both, the name is the full mail address"
@@ -61,3 +61,10 @@ class Gate:
 
     def open(self) -> None:
         self._open.set()
+
+    def open_when_gone(self, client: Client, served: DatabaseServed) -> None:
+        """A call is held up, its client leaves, and the call goes on."""
+        assert self.reached.wait(30)
+        client.reset()
+        wait_until(lambda: served.open() == 0)
+        self.open()

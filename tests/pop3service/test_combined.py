@@ -380,10 +380,7 @@ class TestUpdate:
         with served.connect() as client:
             client.log_in("charles", "x")
             client.send(b"DELE 1\r\nDELE 2\r\nQUIT\r\n")
-            assert gate.reached.wait(30)
-            client.reset()
-            wait_until(lambda: served.open() == 0)
-            gate.open()
+            gate.open_when_gone(client, served)
         for box in charles:
             wait_until_free(box)
         assert [live(box) for box in charles] == [[2], [2]]
@@ -488,10 +485,7 @@ class TestLocks:
         with served.connect() as client:
             client.greet()
             client.send(b"USER charles\r\nPASS x\r\n")
-            assert gate.reached.wait(30)
-            client.reset()
-            wait_until(lambda: served.open() == 0)
-            gate.open()
+            gate.open_when_gone(client, served)
         for box in charles:
             wait_until_free(box)
 

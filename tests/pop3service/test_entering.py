@@ -114,10 +114,7 @@ def test_a_client_that_leaves_on_the_way(
     with served.connect() as client:
         client.greet()
         client.send(b"USER jules\r\nPASS x\r\n")
-        assert gate.reached.wait(30)
-        client.reset()
-        wait_until(lambda: served.open() == 0)
-        gate.open()
+        gate.open_when_gone(client, served)
     wait_until(lambda: not served.keeper._tasks)
     assert lock_of(jules) is None
     assert try_login(served).startswith(b"+OK")

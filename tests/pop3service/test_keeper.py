@@ -118,10 +118,7 @@ class TestLock:
         with served.connect() as client:
             client.greet()
             client.send(b"USER jules\r\nPASS x\r\n")
-            assert gate.reached.wait(30)
-            client.reset()
-            wait_until(lambda: served.open() == 0)
-            gate.open()
+            gate.open_when_gone(client, served)
         wait_until(lambda: not served.keeper._tasks)
         assert lock_of(jules) is None
         assert try_login(served).startswith(b"+OK")

@@ -120,10 +120,7 @@ class TestUpdate:
         with served.connect() as client:
             client.log_in(JULES, "x")
             client.send(b"DELE 1\r\nQUIT\r\n")
-            assert gate.reached.wait(30)
-            client.reset()
-            wait_until(lambda: served.open() == 0)
-            gate.open()
+            gate.open_when_gone(client, served)
         wait_until_free(jules)
         wait_until(lambda: not served.keeper._tasks)
         assert live_messages(jules.id).count() == 2
