@@ -1,14 +1,12 @@
 """Admin pages of the queue: what is on its way to other servers, how far it has come, and what can be done about it.
 
-No page counts its rows: the next one begins behind the last row of this one, so that a hundred thousand entries cost
-what fifty do.
+No page counts its rows (mailplatform.admin.pages).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
@@ -21,7 +19,8 @@ from mailplatform.admin.display import badge, moment_cell
 from mailplatform.admin.lists import ListAdmin
 from mailplatform.admin.log import log_many
 from mailplatform.admin.octets import human
-from mailplatform.admin.records import BEFORE, two_lines
+from mailplatform.admin.pages import PagedList
+from mailplatform.admin.records import two_lines
 from smtpservice import care
 from smtpservice.models import QueuedRecipient
 
@@ -30,34 +29,17 @@ _KINDS = {"waiting": "info", "held": "warning", "sent": "success", "failed": "da
 _DIGITS = 18
 
 
-class QueueList(ChangeList):
+class QueueList(PagedList):
     """A list whose pages follow one another by key, the newest first."""
 
-    def get_filters_params(self, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        kept: dict[str, Any] = super().get_filters_params(params)
-        kept.pop(BEFORE, None)
-        return kept
+    shows_actions = True
 
-    def get_results(self, request: HttpRequest) -> None:
-        rows, before = self.queryset, request.GET.get(BEFORE, "")
-        if before.isascii() and before.isdigit() and len(before) <= _DIGITS:
-            rows = rows.filter(pk__lt=int(before))
-        found = list(rows[: self.list_per_page + 1])
-        self.result_list = found[: self.list_per_page]
-        self.result_count = self.full_result_count = len(self.result_list)
-        self.show_full_result_count, self.show_admin_actions = False, True
-        self.can_show_all, self.multi_page = True, False
-        self.paginator = Paginator(self.result_list, self.list_per_page)
-        is_more = len(found) > self.list_per_page
-        self.older_url = self._page(request, str(self.result_list[-1].pk)) if is_more else None
-        self.newest_url = self._page(request, None) if BEFORE in request.GET else None
+    def behind(self, rows: QuerySet[QueuedRecipient], place: str) -> QuerySet[QueuedRecipient]:
+        is_key = place.isascii() and place.isdigit() and len(place) <= _DIGITS
+        return rows.filter(pk__lt=int(place)) if is_key else rows
 
-    def _page(self, request: HttpRequest, before: str | None) -> str:
-        query = request.GET.copy()
-        query.pop(BEFORE, None)
-        if before is not None:
-            query[BEFORE] = before
-        return f"?{query.urlencode()}"
+    def place_of(self, row: QueuedRecipient) -> str:
+        return str(row.pk)
 
 
 class StateFilter(DropdownFilter):

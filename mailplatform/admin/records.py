@@ -1,15 +1,13 @@
 """What the lists of records share: read only, newest first, and as cheap to turn over at a million rows as at ten.
 
-No page counts its rows, and the next one begins behind the last row of this one, found by an index. A search looks for
+No page counts its rows, and the next one is found by an index (mailplatform.admin.pages). A search looks for
 an address or a mailbox, which have indexes too, or for a part of a name among the newest records alone.
 """
 
 import ipaddress
-from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from django.core.paginator import Paginator
 from django.db.models import Max, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -26,49 +24,29 @@ from unfold.views import ChangeList
 from accounts.lookup import find_credentials
 from accounts.models import Mailbox
 from mailplatform.admin.lists import ListAdmin
+from mailplatform.admin.pages import PagedList
 
 #: Records among which a part of a name is looked for.
 SEARCHED = 100_000
-#: In the address of a page: the moment and key of the record before its first.
-BEFORE = "before"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class RecordList(ChangeList):
+class RecordList(PagedList):
     """A list whose pages follow one another by moment and key."""
 
-    def get_filters_params(self, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        kept: dict[str, Any] = super().get_filters_params(params)
-        kept.pop(BEFORE, None)
-        return kept
+    def behind(self, rows: QuerySet[Any], place: str) -> QuerySet[Any]:
+        before = position(place)
+        if before is None:
+            return rows
+        column, (moment, pk) = self.model_admin.moment_column, before
+        return rows.filter(Q(**{f"{column}__lt": moment}) | Q(pk__lt=pk), **{f"{column}__lte": moment})
+
+    def place_of(self, row: Any) -> str:
+        return written(getattr(row, self.model_admin.moment_column), row.pk)
 
     def get_results(self, request: HttpRequest) -> None:
-        column = self.model_admin.moment_column
-        rows = self.queryset
-        if (before := position(request.GET.get(BEFORE, ""))) is not None:
-            moment, pk = before
-            rows = rows.filter(Q(**{f"{column}__lt": moment}) | Q(pk__lt=pk), **{f"{column}__lte": moment})
-        found = list(rows[: self.list_per_page + 1])
-        self.result_list = found[: self.list_per_page]
-        self.result_count = self.full_result_count = len(self.result_list)
-        self.show_full_result_count = self.show_admin_actions = False
-        self.can_show_all, self.multi_page = True, False
-        self.paginator = Paginator(self.result_list, self.list_per_page)
-        is_more = len(found) > self.list_per_page
-        self.older_url = (
-            self._page(request, written(getattr(self.result_list[-1], column), self.result_list[-1].pk))
-            if is_more
-            else None
-        )
-        self.newest_url = self._page(request, None) if BEFORE in request.GET else None
+        super().get_results(request)
         self.model_admin.prepare(self.result_list, request)
-
-    def _page(self, request: HttpRequest, before: str | None) -> str:
-        query = request.GET.copy()
-        query.pop(BEFORE, None)
-        if before is not None:
-            query[BEFORE] = before
-        return f"?{query.urlencode()}"
 
 
 class DayFilter(RangeDateFilter):
