@@ -1,8 +1,9 @@
 """DANE (RFC 7672): the key of a host that takes mail, published in the DNS and signed there.
 
 Only worth something where the name server verifies signatures and is reached by a way nobody else is on: RELAY_DANE
-says so. Records of usage 3, which name the host's own key or certificate, are enforced. Those of usage 2, which name
-who issued it, cannot be with Python's ssl, which does not tell the chain: with them TLS has to be, whoever is there.
+says so. Records of usage 3 name the host's own key or certificate, those of usage 2 an authority that has issued it
+(smtpservice.relay.chains). The other usages are not for SMTP (RFC 7672, 3.1.3): with them alone TLS has to be, whoever
+is there.
 """
 
 import hashlib
@@ -16,10 +17,12 @@ import dns.resolver
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from smtpservice.relay.chains import is_issued_by, shown_by
 from smtpservice.relay.outcomes import PeerReply
 from smtpservice.relay.routes import RouteError, Router
 
-_ENTITY = 3
+#: Usages (RFC 7218, 2.1).
+_AUTHORITY, _ENTITY = 2, 3
 _HASHES: dict[int, Callable[[bytes], bytes]] = {
     0: lambda octets: octets,
     1: lambda octets: hashlib.sha256(octets).digest(),
@@ -39,7 +42,7 @@ class Tlsa:
     @property
     def is_usable(self) -> bool:
         """Whether it can be looked at here."""
-        return self.usage == _ENTITY and self.selector in {0, 1} and self.matching in _HASHES
+        return self.usage in {_AUTHORITY, _ENTITY} and self.selector in {0, 1} and self.matching in _HASHES
 
     def fits(self, certificate: bytes) -> bool:
         """Whether a certificate (DER) is the one that is meant."""
@@ -67,13 +70,26 @@ async def find(router: Router, host: str, port: int) -> list[Tlsa]:
     return [Tlsa(record.usage, record.selector, record.mtype, record.cert) for record in answer]
 
 
-def verifier(records: Sequence[Tlsa]) -> Callable[[ssl.SSLObject], None] | None:
-    """What looks at an encrypted connection and raises ssl.SSLError; None where no record is usable."""
+def verifier(records: Sequence[Tlsa], names: Sequence[str]) -> Callable[[ssl.SSLObject], None] | None:
+    """What looks at an encrypted connection and raises ssl.SSLError; None where no record is usable.
+
+    `names`: for one of these an authority has to have issued the certificate (RFC 7672, 3.2.2). Where the DNS tells the
+    certificate itself, neither its names nor its time matter (3.1.1).
+    """
     usable = [record for record in records if record.is_usable]
 
     def verify(connection: ssl.SSLObject) -> None:
-        certificate = connection.getpeercert(binary_form=True) or b""
-        if not any(record.fits(certificate) for record in usable):
+        shown = shown_by(connection)
+        if not any(_holds(record, shown, names) for record in usable):
             raise ssl.SSLError("the certificate is not the one that the DNS tells (DANE)")
 
     return verify if usable else None
+
+
+def _holds(record: Tlsa, shown: Sequence[bytes], names: Sequence[str]) -> bool:
+    """Whether certificates, the server's own first, are what the record says."""
+    if record.usage == _ENTITY:
+        return any(record.fits(own) for own in shown[:1])
+    # RFC 7672, 3.1.2: a server shows its authority's certificate too, unless the record has the whole of it.
+    whole = [record.data] if (record.selector, record.matching) == (0, 0) and record.data not in shown else []
+    return is_issued_by(record.fits, [*shown, *whole], names)

@@ -77,7 +77,7 @@ class MailExchanges:
             try:
                 _check(policy, domain, exchange.name)
                 addresses = await self._router.addresses(exchange.name)
-                trust = await self._trust(exchange, policy)
+                trust = await self._trust(domain, exchange, policy)
             except RouteError as error:  # another host may do all the same
                 failed = error
                 continue
@@ -86,12 +86,12 @@ class MailExchanges:
         if failed is not None:
             raise failed
 
-    async def _trust(self, exchange: Exchange, policy: Policy | None) -> Trust:
-        """What the TLS of a host has to be. Raises RouteError where the DNS does not tell."""
+    async def _trust(self, domain: str, exchange: Exchange, policy: Policy | None) -> Trust:
+        """What the TLS of a host of a domain has to be. Raises RouteError where the DNS does not tell."""
         name = exchange.name
         records = await dane.find(self._router, name, self._port) if self._dane and exchange.secure else []
         if records:
-            verify = dane.verifier(records)
+            verify = dane.verifier(records, [name, domain])
             word = "TLS verified by DANE" if verify else "TLS, as DANE asks for in a way that is not verified here"
             return Trust(Security(self._unverified, name, required=True, verify=verify), word)
         if policy is not None and policy.mode == "enforce":

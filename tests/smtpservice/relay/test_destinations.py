@@ -13,6 +13,8 @@ from smtpservice.relay.destinations import Attempt, Destination, Login, MailExch
 from smtpservice.relay.mta_sts import Policy
 from smtpservice.relay.peer import PeerError, TlsError
 from smtpservice.relay.routes import RouteError, Router
+from tests.smtpservice.relay.authorities import Holder, context_of
+from tests.smtpservice.relay.authorities import server as issued_by
 from tests.smtpservice.relay.names import NameServer
 from tests.smtpservice.relay.peers import ScriptedPeer
 from tests.smtpservice.relay.relaying import HOST, SHORT, exchanges, run
@@ -246,19 +248,26 @@ def test_rfc_8461_5_a_host_that_is_not_in_the_policy_is_passed_over() -> None:
     with_names(use)
 
 
-@pytest.mark.parametrize(("record", "good"), [("right", True), ("wrong", False), ("usage 2", True)])
-def test_rfc_7672_a_host_is_held_to_its_key(record: str, *, good: bool) -> None:
-    made = trustme.CA()
-    issued = made.issue_cert("whatever.example")
-    der = ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
-    data = hashlib.sha256(der).hexdigest() if record == "right" else "00" * 32
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    issued.configure_cert(context)
-    server = ScriptedPeer(tls=context)
+@pytest.mark.parametrize(
+    ("usage", "meant", "name", "good"),
+    [
+        (3, "own", "whatever.example", True),
+        (3, "other", "a.example", False),
+        (2, "root", "a.example", True),
+        (2, "root", "example.org", True),  # RFC 7672, 3.2.2: the domain, whose MX records are signed
+        (2, "root", "whatever.example", False),
+        (2, "other", "a.example", False),
+        (1, "other", "whatever.example", True),  # not for SMTP: TLS has to be
+    ],
+)
+def test_rfc_7672_a_host_is_held_to_its_key(usage: int, meant: str, name: str, *, good: bool) -> None:
+    root = Holder("root")
+    own = issued_by(root, name)
+    data = hashlib.sha256({"own": own, "root": root, "other": Holder("root")}[meant].der).hexdigest()
+    server = ScriptedPeer(tls=context_of(own, root))
 
     async def main() -> None:
         async with server.serving():
-            usage = 2 if record == "usage 2" else 3
             zone = ZONE | {f"_{server.port}._tcp.a.example TLSA": [f"{usage} 0 1 {data}"]}
             async with NameServer(zone, signed=True).serving() as names:
                 first = (await attempts(held_to(names, server, dane=True)))[0]
