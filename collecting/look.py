@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import chain
 
 from django.conf import settings
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from accounts import activity
@@ -42,6 +42,8 @@ MESSAGES = 1000
 #: look begins behind them.
 REFUSED_IN_A_ROW = 100
 _FULL = "the mailbox is full; what is new stays where it is"
+#: What is shown of an error that is not the server's.
+OUR_ERROR = "an error on our side; the log has it"
 
 
 class LoginError(Pop3Error):
@@ -58,6 +60,10 @@ class RefusingError(Pop3Error):
 
 class SelfError(Pop3Error):
     """The account is the mailbox itself."""
+
+
+#: Errors while a message is taken over that would come with any other too.
+_OF_NO_MESSAGE = (ClaimLostError, OverQuotaError, OperationalError, InterfaceError)
 
 
 @dataclass(slots=True)
@@ -171,8 +177,15 @@ def _fetch(
             if _take_over(client, source, mailbox, each, found, ways):
                 sorted_out.stored.append(each)
             refused = 0
-        except RefusedError as error:  # others may be had
-            refused += 1
+        except _OF_NO_MESSAGE:
+            raise
+        except Exception as error:
+            if ways.is_ending():  # which says nothing of the message
+                raise
+            _put_aside(source, each, error, found, ways)  # or the next look would end here too
+            if not isinstance(error, RefusedError):
+                raise
+            refused += 1  # others may be had
             if refused >= REFUSED_IN_A_ROW:
                 raise RefusingError(f"the server refused {refused} messages one after another; {error}") from error
 
@@ -182,13 +195,8 @@ def _take_over(
 ) -> bool:
     """Fetch a message and store it; False where it stays there."""
     with Body() as body:
-        try:
-            for chunk in client.retrieve(each.number, most=settings.MAIL_MAX_OCTETS, seconds=MESSAGE_SECONDS):
-                body.write(chunk)
-        except Pop3Error as error:
-            if not ways.is_ending():  # which says nothing of the message
-                _put_aside(source, each, error, found, ways)  # or the next look would end here too
-            raise
+        for chunk in client.retrieve(each.number, most=settings.MAIL_MAX_OCTETS, seconds=MESSAGE_SECONDS):
+            body.write(chunk)
         body.finish()
         header = body.header()
         if header is None:  # SMTP refuses such too
@@ -222,9 +230,10 @@ def _store(source: Source, mailbox: FoundMailbox, each: Listed, body: Body, now:
     activity.count("deliveries", 1)
 
 
-def _put_aside(source: Source, each: Listed, error: Pop3Error, found: Look, ways: Ways) -> None:
-    put_aside(source, each, str(error), ways.clock(), is_bad=isinstance(error, BadMessageError))
-    found.aside, found.why = found.aside + 1, str(error)
+def _put_aside(source: Source, each: Listed, error: Exception, found: Look, ways: Ways) -> None:
+    why = str(error) if isinstance(error, Pop3Error) else OUR_ERROR
+    put_aside(source, each, why, ways.clock(), is_bad=isinstance(error, BadMessageError))
+    found.aside, found.why = found.aside + 1, why
 
 
 def _take_leave(client: Pop3Client, sorted_out: Sorted, source: Source, found: Look) -> None:

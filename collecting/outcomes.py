@@ -18,7 +18,7 @@ from accounts.lookup import COLUMNS, FoundMailbox
 from accounts.models import Mailbox
 from collecting.claims import ClaimLostError, holds
 from collecting.hosts import ForbiddenHostError
-from collecting.look import LoginError, Look, OverQuotaError, SelfError
+from collecting.look import OUR_ERROR, LoginError, Look, OverQuotaError, SelfError
 from collecting.models import ERROR_CHARACTERS, Source
 from collecting.passwords import LostKeyError
 from mailstore.delivery import Body, Envelope, deliver
@@ -38,8 +38,6 @@ LONGEST_LOGIN_WAIT = timedelta(days=1)
 TOLD_AFTER = timedelta(days=1)
 #: Errors that somebody has to put right, and that no waiting does.
 _LASTING = (LoginError, LostKeyError, SelfError, ForbiddenHostError)
-
-OUR_ERROR = "an error on our side; the log has it"
 
 
 def record(source: Source, found: Look, error: Exception | None, now: datetime) -> None:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from uuid import uuid4
 
+from django.db import DatabaseError
 from django.utils import timezone
 
 from accounts.lookup import FoundMailbox
@@ -32,7 +33,11 @@ def collect(source: Source, now: datetime | None = None) -> tuple[Look, Exceptio
     claimed = claim_one(source.pk, uuid4(), now)
     assert claimed is not None
     errand = Errand()
-    error = run(claimed, errand, lambda: now)
+    error: Exception | None
+    try:
+        error = run(claimed, errand, lambda: now)
+    except DatabaseError as failure:
+        error = failure
     record(claimed, errand.found, error, now)
     source.refresh_from_db()
     return errand.found, error

@@ -16,8 +16,8 @@ from collecting import collector, errands, hosts
 from collecting import look as looking
 from collecting.claims import claim
 from collecting.collector import Collector
+from collecting.look import OUR_ERROR
 from collecting.models import Source
-from collecting.outcomes import OUR_ERROR
 from mailplatform import claims
 from tests.collecting.sources import collected, make_source
 from tests.mailstore.mailboxes import make_mailbox

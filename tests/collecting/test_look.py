@@ -1,9 +1,11 @@
 """One look at an account: what is new comes, once, byte for byte; what is stored may go there; and nothing else does."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import DataError
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -16,6 +18,7 @@ from collecting.models import SeenMessage, Source
 from collecting.outcomes import record
 from collecting.services import save_source
 from collecting.trace import envelope_of
+from mailstore.delivery import Body, Outcome
 from mailstore.maildrop import OpenRequest, open_maildrops
 from mailstore.models import Message
 from mailstore.removal import remove_mailboxes
@@ -202,6 +205,25 @@ class TestWhatCannotBeFetched:
             found, error = collect(source)
             assert (found.aside, error) == (1, None)
         assert collected(mailbox) == [TWO]
+
+    @pytest.mark.parametrize("error", [ValueError, DataError])
+    def test_one_that_is_too_much_for_us_keeps_nothing_away(
+        self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    ) -> None:
+        def deliver(*, body: Body, **more: Any) -> list[Outcome]:
+            if b"Subject: two" in body.header():
+                raise error("a detail")
+            return real(body=body, **more)
+
+        real = looking.deliver
+        monkeypatch.setattr(looking, "deliver", deliver)
+        with server(ONE, TWO, THREE).serving() as other:
+            source = make_source(mailbox, other)
+            errors = [type(collect(source)[1]) for _ in range(3)]
+        assert collected(mailbox) == [ONE, THREE]
+        assert errors == [error, error, type(None)]  # tried again at once, behind the other
+        assert looking.OUR_ERROR in source.last_error
+        assert "a detail" not in source.last_error
 
     def test_one_that_the_server_does_not_delete_is_told_of(self, mailbox: FoundMailbox) -> None:
         with server(ONE, TWO, DELE=lambda number: b"-ERR no\r\n" if number == "1" else None).serving() as other:

@@ -7,8 +7,9 @@ from django.utils import timezone
 
 from accounts.lookup import FoundMailbox
 from accounts.models import Mailbox
+from collecting.look import OUR_ERROR
 from collecting.models import Source
-from collecting.outcomes import LOGIN_WAIT, LONGEST_LOGIN_WAIT, LONGEST_WAIT, OUR_ERROR, TOLD_AFTER
+from collecting.outcomes import LOGIN_WAIT, LONGEST_LOGIN_WAIT, LONGEST_WAIT, TOLD_AFTER
 from tests.collecting.sources import collect, make_source
 from tests.mailstore.pop3_server import DROP, ScriptedPop3
 from tests.smtpservice.local import stored
