@@ -1,5 +1,6 @@
 """Who comes: what a server is told of a connection before its first command."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from mailplatform.places import Full, Place
@@ -21,6 +22,8 @@ class Arrival:
 
     #: What limits it: there may be no place for it, which the session has to say; it is given back at its end.
     place: Place | None = field(default=None, compare=False, repr=False)
+    #: The transport beneath TLS, where the handshake came first; for `mailplatform.closing`.
+    wire: asyncio.Transport | None = field(default=None, compare=False, repr=False)
 
     @property
     def refused(self) -> Full | None:

@@ -160,7 +160,7 @@ def _shake_hands(gate: Gate, transport: asyncio.Transport, connected: Connected,
         arrival.leave()
         transport.abort()
         return
-    encrypted = _Encrypted(connected, arrival)
+    encrypted = _Encrypted(connected, arrival, transport)
 
     def done(outcome: "asyncio.Future[None]") -> None:
         gate.waiting.discard(transport)
@@ -191,18 +191,19 @@ def _shake_hands(gate: Gate, transport: asyncio.Transport, connected: Connected,
 class _Encrypted(asyncio.Protocol):
     """A connection whose handshake is under way."""
 
-    __slots__ = ("_arrival", "_connected", "begun")
+    __slots__ = ("_arrival", "_connected", "_wire", "begun")
 
-    def __init__(self, connected: Connected, arrival: Arrival) -> None:
+    def __init__(self, connected: Connected, arrival: Arrival, wire: asyncio.Transport) -> None:
         self._connected = connected
         self._arrival = arrival
+        self._wire = wire
         self.begun = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is done."""
         self.begun = True
         version = transport.get_extra_info("ssl_object").version()
-        arrival = Arrival(self._arrival.address, tls=version, place=self._arrival.place)
+        arrival = Arrival(self._arrival.address, tls=version, place=self._arrival.place, wire=self._wire)
         _begin(cast(asyncio.Transport, transport), self._connected, arrival)
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from mailplatform.arrivals import Arrival
+from mailplatform.closing import close
 from mailplatform.places import Full
 from pop3service.protocol import OUTPUT_HIGH, Session
 from pop3service.states import Code, Ending, Refusal, Request, StartTls
@@ -159,6 +160,7 @@ class Connection(asyncio.Protocol):
         "_session",
         "_since",
         "_transport",
+        "_wire",
         "_work",
         "_working",
     )
@@ -171,6 +173,7 @@ class Connection(asyncio.Protocol):
         self._server = server
         self._arrival = arrival
         self._encrypted = arrival.encrypted
+        self._wire = arrival.wire  # beneath TLS
         self._reading = True
         self._choked = False  # the client does not take what was sent
         self._working = False  # a request is being carried out
@@ -269,7 +272,7 @@ class Connection(asyncio.Protocol):
 
     def _turn_away(self, text: Text) -> None:
         self._transport.write(Refusal(text, Code.SYS_TEMP).reply(ENGLISH))
-        self._transport.close()
+        close(self._transport, self._wire)
 
     def _turn(self) -> None:
         """Send what the session has to say and begin the work it asks for, until it waits for something.
@@ -284,7 +287,7 @@ class Connection(asyncio.Protocol):
             if session.closed:
                 # Not when the client has taken the last words, which may be never.
                 self._work.leave(self._ending or Ending.BROKEN_OFF)
-                self._transport.close()
+                close(self._transport, self._wire)
                 return
             if self._choked or self._working:
                 break
@@ -391,6 +394,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
             self.connection_lost(error)  # the transport is the handshake's by now and does not tell us
             raise Refusal(_("the TLS handshake failed")) from None
+        self._wire = transport
         self._take_transport(upgraded)
         self._work.encrypted(self._tls_version())
         self._reading = True

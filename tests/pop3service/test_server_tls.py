@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from pop3service.server import Limits
-from tests.pop3service.serving import MemoryServed, Tls, started_tls, wait_until
+from pop3service.states import Ending
+from tests.pop3service.serving import Client, MemoryServed, Tls, started_tls, wait_until
 
 Serve = Callable[..., MemoryServed]
 
@@ -144,3 +145,51 @@ class TestStls:
             client.say("STLS")
             served.thread.run(served.connections.drain())
             assert client.closed()
+
+
+class TestFarewell:
+    """RFC 8446, 6.1: close_notify, and no waiting for the client's."""
+
+    @pytest.mark.parametrize("by_stls", [False, True])
+    def test_it_follows_the_last_words_and_the_connection_is_closed(
+        self, serve: Serve, tls: Tls, by_stls: bool
+    ) -> None:
+        served = serve(tls=tls.server)
+        with started_tls(served, tls) if by_stls else served.connect(tls=tls.client) as client:
+            assert _last_words(client, b"QUIT\r\n").endswith(b"+OK dewey POP3 server signing off\r\n")
+            with socket.socket(fileno=client.socket.detach()) as wire:
+                wire.settimeout(5)  # the client says nothing more, and TLS itself would wait half a minute
+                assert wire.recv(1) == b""
+            wait_until(lambda: served.open() == 0)
+
+    def test_it_follows_what_the_client_has_not_taken_yet(self, serve: Serve, tls: Tls) -> None:
+        served = serve(*[b"a: b\n\n"] * 2000, tls=tls.server)
+        with served.connect(tls=tls.client, receive_octets=20_000) as client:
+            client.log_in()
+            client.send(b"LIST\r\n" * 500)
+            (connection,) = served.connections.open
+            wait_until(lambda: connection._choked)
+            served.thread.call(connection.end, "it is over", Ending.ADMIN)
+            assert _last_words(client, b"STAT\r\n").startswith(b"+OK 2000 messages")
+
+    def test_who_goes_without_a_farewell_of_their_own_leaves_no_trace(
+        self, serve: Serve, tls: Tls, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        served = serve(tls=tls.server)
+        with served.connect(tls=tls.client) as client:
+            client.log_in()
+            client.send(b"QUIT\r\n")
+        wait_until(lambda: served.open() == 0)
+        assert served.work.left
+        assert caplog.text == ""
+
+
+def _last_words(client: Client, said: bytes) -> bytes:
+    """All that the server answers, until its close_notify. Raises ssl.SSLEOFError where it closes without one."""
+    assert isinstance(client.socket, ssl.SSLSocket)
+    client.socket.suppress_ragged_eofs = False
+    client.send(said)
+    heard = b""
+    while octets := client.socket.recv(65_536):
+        heard += octets
+    return heard
