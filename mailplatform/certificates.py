@@ -18,6 +18,10 @@ from cryptography.x509.oid import NameOID
 
 logger = logging.getLogger(__name__)
 
+#: Session tickets of each full handshake; one that resumes has one in any case. A mail client has one connection after
+#: the other, for which one is enough, and each costs a server a tenth of the handshake (OpenSSL's default is 2).
+TICKETS = 1
+
 #: What tells one state of a file from the next.
 Stamp = tuple[int, int, int] | None
 
@@ -46,6 +50,7 @@ class Certificates:
         self._alpn = tuple(alpn)
         self.context = _context(self._alpn)
         self.context.sni_callback = self._choose
+        self.context.num_tickets = TICKETS
         self._first: ssl.SSLContext
         #: By the name in lower case, such as mail.example.org or *.example.org.
         self._named: dict[str, ssl.SSLContext]

@@ -175,6 +175,15 @@ class TestRenewal:
         assert resumed.session_reused
         assert not Handshake(certificates.anew(), "b.example", context, resumed.session).client.session_reused
 
+    def test_a_full_handshake_brings_one_ticket_and_so_does_one_that_resumes(self, tmp_path: Path) -> None:
+        certificates = Certificates([write(tmp_path, "a.example")])
+        context, tickets = client(), []
+        context._msg_callback = lambda *said: tickets.append(said[1:]) if said[4].name == "NEWSESSION_TICKET" else None
+        session = Handshake(certificates, "a.example", context).client.session
+        assert len(tickets) == 1
+        assert Handshake(certificates, "a.example", context, session).client.session_reused
+        assert len(tickets) == 2
+
 
 class TestFiles:
     def test_they_pair_off_in_order(self) -> None:
