@@ -184,6 +184,18 @@ class TestRenewal:
         assert Handshake(certificates, "a.example", context, session).client.session_reused
         assert len(tickets) == 2
 
+    def test_the_first_certificate_of_a_new_kind_takes_the_place_of_the_old_one(self, tmp_path: Path) -> None:
+        """Nobody is shown what the context of all handshakes began with, by the kind of key that they would like."""
+        files = write(tmp_path, "a.example")
+        certificates = Certificates([files])
+        issued = AUTHORITY.issue_cert("b.example", key_type=trustme.KeyType.RSA)
+        assert files.keyfile is not None
+        issued.cert_chain_pems[0].write_to_path(files.certfile)
+        issued.private_key_pem.write_to_path(files.keyfile)
+        certificates.renew()
+        for name in ("a.example", "b.example", None):
+            assert Handshake(certificates, name).names == {"b.example"}
+
 
 class TestFiles:
     def test_they_pair_off_in_order(self) -> None:
