@@ -22,6 +22,12 @@ _RANGE = Statement(_FIRST_PIECES + _BETWEEN)
 #: What mailstore.rows.among says of PostgreSQL.
 _SOME = Statement(_FIRST_PIECES + "uid = ANY($uids::bigint[]){between}", between=f" AND {_BETWEEN}")
 
+#: What a large message is read with.
+_PIECES = Statement(
+    "SELECT piece, octets FROM mailstore_content WHERE mailbox_id = $mailbox_id::bigint AND uid = $uid::bigint "
+    "AND piece BETWEEN $first::int AND $last::int"
+)
+
 
 class ContentMissingError(Exception):
     """The octets of a message, or a piece of them, are not in the database."""
@@ -45,6 +51,11 @@ def read_first_pieces(mailbox_id: int, uids: Sequence[int]) -> dict[int, bytes]:
     if last - first < len(uids):
         return dict(_RANGE.fetch(mailbox_id=mailbox_id, first=first, last=last))
     return dict(_SOME.fetch(mailbox_id=mailbox_id, first=first, last=last, uids=list(uids)))
+
+
+def read_some_pieces(mailbox_id: int, uid: int, first: int, count: int) -> dict[int, bytes]:
+    """Number -> piece of the wire form, for so many pieces in a row; without those that are not there."""
+    return dict(_PIECES.fetch(mailbox_id=mailbox_id, uid=uid, first=first, last=first + count - 1))
 
 
 def read_pieces(mailbox_id: int, uid: int, *, wire_octets: int, first: bytes | None) -> Iterator[bytes]:

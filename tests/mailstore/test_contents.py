@@ -4,7 +4,7 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
-from mailstore.contents import ContentMissingError, read_first_pieces, read_pieces
+from mailstore.contents import ContentMissingError, read_first_pieces, read_pieces, read_some_pieces
 from mailstore.models import PIECE_OCTETS, Content
 from tests.mailstore.mailboxes import fill, make_mailbox, stored
 
@@ -21,6 +21,21 @@ def test_the_first_pieces_of_many_messages_are_one_query(
         found = read_first_pieces(mailbox.id, [1, 3, 99])
     assert found == {1: b"A: 1\r\n\r\n", 3: b"A: 3\r\n\r\n"}
     assert read_first_pieces(mailbox.id, []) == {}
+
+
+def test_some_pieces_of_a_message_are_one_query(
+    mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    other = make_mailbox("alfred")
+    for each in (mailbox, other):
+        fill(each.id, b"\r\n" + b"%d" % each.id * 3 * PIECE_OCTETS, b"A: 2\n\n")
+    wire = stored(mailbox.id, 1)
+    with django_assert_num_queries(1):
+        found = read_some_pieces(mailbox.id, 1, 1, 2)
+    assert found == {number: wire[number * PIECE_OCTETS : (number + 1) * PIECE_OCTETS] for number in (1, 2)}
+    assert read_some_pieces(mailbox.id, 1, 3, 100)[3] == wire[3 * PIECE_OCTETS : 4 * PIECE_OCTETS]
+    assert read_some_pieces(mailbox.id, 2, 0, 4) == {0: b"A: 2\r\n\r\n"}
+    assert read_some_pieces(mailbox.id, 9, 0, 4) == {}
 
 
 @pytest.mark.parametrize("more", [0, 1, PIECE_OCTETS])

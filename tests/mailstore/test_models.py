@@ -24,7 +24,7 @@ from django.utils import timezone
 
 import mailstore
 from accounts.lookup import FoundMailbox
-from mailstore import maildrop
+from mailstore import contents, maildrop
 from mailstore.browse import find_message, find_uids, overview, page_of_messages, read_message
 from mailstore.delivery import Envelope, deliver
 from mailstore.locks import find_holders
@@ -178,6 +178,7 @@ def sessions(mailbox: FoundMailbox) -> None:
     assert listing.unique_id(0) == f"{session.uidvalidity}.1"
     listing.mark(listing.unmarked([1]))
     maildrop.read_pieces([PieceRequest(mailbox.id, 1, 0), PieceRequest(mailbox.id, 2, 0)])
+    contents.read_some_pieces(mailbox.id, 1, 0, 4)
     maildrop.close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[1], deleted=[1, 2])])
     (idle,) = maildrop.open_at_once([OpenRequest(mailbox.id, uuid.uuid4())])
     assert isinstance(idle, Opened)

@@ -8,14 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mailstore.contents import read_some_pieces
 from mailstore.maildrop import Listing, MessageGoneError, PieceRequest, read_pieces
 from pop3service import reading
 from pop3service.reading import ReadAhead, Reader
 from pop3service.states import ReadPiece
 
+#: Octets of the pieces that the Database has.
+PIECE = 70_000
+
 
 class Database:
-    """The bridge to a maildrop whose messages are their uid, filled up; counts how often it is asked."""
+    """The bridge to a maildrop whose messages are their uid, filled up; notes what it is asked for: uids of small
+    messages, and of large ones the uid with the numbers of pieces."""
 
     def __init__(self, octets: Sequence[int], missing: Sequence[int] = ()) -> None:
         self.listing = Listing(1)
@@ -25,15 +30,16 @@ class Database:
                 column.append(size)
         self.missing = missing
         self.asked: list[list[int]] = []
+        self.asked_pieces: list[tuple[int, range]] = []
 
     def message(self, uid: int) -> bytes:
         return (b"%d " % uid).ljust(self.listing.wire_octets[uid - 1], b"x")
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        if function is read_pieces:
-            return self.pieces(args[0])
-        mailbox_id, uids = args
-        assert mailbox_id == 7
+        assert args[0] == 7
+        if function is read_some_pieces:
+            return self.some_pieces(*args[1:])
+        uids = args[1]
         self.asked.append(uids)
         return {uid: self.message(uid) for uid in uids if uid not in self.missing}
 
@@ -43,6 +49,13 @@ class Database:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def some_pieces(self, uid: int, first: int, count: int) -> dict[int, bytes]:
+        numbers = range(first, first + count)
+        self.asked_pieces.append((uid, numbers))
+        message = b"" if uid in self.missing else self.message(uid)
+        pieces = {number: message[number * PIECE : (number + 1) * PIECE] for number in numbers}
+        return {number: piece for number, piece in pieces.items() if piece}
 
     def pieces(self, requests: Sequence[PieceRequest]) -> list[bytes | MessageGoneError]:
         self.asked.append([request.uid for request in requests])
@@ -61,7 +74,13 @@ class Session:
         size = self.database.listing.wire_octets[uid - 1]
         if (ahead := self.reader.at_hand(uid - 1)) is not None:
             return ahead
-        outcome = self.reader.read(ReadPiece(uid, 0, size))
+        octets = await self.piece(uid, 0)
+        while len(octets) < size:
+            octets += await self.piece(uid, len(octets) // PIECE)
+        return octets
+
+    async def piece(self, uid: int, number: int) -> bytes:
+        outcome = self.reader.read(ReadPiece(uid, number, self.database.listing.wire_octets[uid - 1]))
         octets: bytes = outcome if isinstance(outcome, bytes) else await outcome
         return octets
 
@@ -119,7 +138,68 @@ def test_large_messages_are_read_alone_and_end_a_window() -> None:
         session = Session(Database([10, 10, reading.SMALL_OCTETS + 1, 10]))
         for uid in (1, 2, 3, 4):
             assert await session.read(uid) == session.database.message(uid)
-        assert session.database.asked == [[1, 2], [3], [4]]
+        assert session.database.asked == [[1, 2], [4]]
+        assert session.database.asked_pieces == [(3, range(1))]
+
+    run(work)
+
+
+def test_pieces_of_a_large_message_behind_its_first_are_read_together() -> None:
+    async def work() -> None:
+        session = Session(Database([10, 6 * PIECE]))
+        assert await session.read(2) == session.database.message(2)
+        assert session.database.asked_pieces == [(2, range(1)), (2, range(1, 5)), (2, range(5, 9))]
+        assert (held(session), session.shared._octets) == (0, 0)
+
+    run(work)
+
+
+def test_pieces_that_were_not_wanted_give_way_to_what_is_read_next() -> None:
+    async def work() -> None:
+        session = Session(Database([10, 10, 6 * PIECE]))
+        await session.piece(3, 0)
+        await session.piece(3, 1)
+        assert held(session) == session.shared._octets == 3 * PIECE
+        for uid in (1, 2, 3):
+            assert await session.read(uid) == session.database.message(uid)
+        assert session.shared._octets == 0
+
+    run(work)
+
+
+def test_pieces_are_read_one_by_one_where_much_lies_in_memory_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clients that are slow do not take each other's away, to read them again and again."""
+    monkeypatch.setattr(reading, "LARGE_AHEAD_OCTETS", PIECE)
+
+    async def work() -> None:
+        first = Session(Database([6 * PIECE]))
+        await first.piece(1, 1)
+        second = Session(first.database, first.shared)
+        assert await second.read(1) == second.database.message(1)
+        assert second.database.asked_pieces[1:] == [(1, range(number, number + 1)) for number in range(6)]
+        assert held(first) == first.shared._octets == 3 * PIECE
+
+    run(work)
+
+
+def test_a_closed_session_holds_no_pieces_even_if_they_come_after_it() -> None:
+    async def work() -> None:
+        session = Session(Database([6 * PIECE]))
+        coming = asyncio.ensure_future(session.piece(1, 1))
+        await asyncio.sleep(0)
+        session.reader.close()
+        await coming
+        assert (held(session), session.shared._octets) == (0, 0)
+
+    run(work)
+
+
+def test_a_piece_that_is_gone_is_told() -> None:
+    async def work() -> None:
+        session = Session(Database([6 * PIECE], missing=[1]))
+        for number in (0, 1):
+            with pytest.raises(MessageGoneError):
+                await session.piece(1, number)
 
     run(work)
 
@@ -166,7 +246,7 @@ def test_a_closed_session_holds_nothing_even_if_a_window_comes_after_it() -> Non
 
 
 @given(
-    sizes=st.lists(st.sampled_from([3, 500, 30_000, 70_000]), min_size=1, max_size=30),
+    sizes=st.lists(st.sampled_from([3, 500, 30_000, PIECE, 4 * PIECE + 1]), min_size=1, max_size=30),
     order=st.lists(st.integers(min_value=0, max_value=29), max_size=60),
 )
 @settings(max_examples=50, deadline=None)
