@@ -4,7 +4,7 @@
 is for hot paths: items of one operation that wait at the same moment become ONE call `operation(items)`, which
 answers with a list as long as its argument, each element the item's result or an exception for that item alone.
 What was asked for in one turn of the loop and in a few that follow at once, or has queued while the threads were busy,
-is the batch.
+is the batch. What nobody waits for has `patience`: it goes along with the next batch that somebody waits for.
 
 Where work computes more than it waits, one thread does it all (`awake=1`): each more that is awake fights with the
 others and with the loop for Python's interpreter at every statement, and makes SQLite forget what the others have read
@@ -67,6 +67,8 @@ class Bridge:
         self._called: set[Operation] = set()
         self._untold: list[Operation] = []
         self._more_came = False
+        #: Operations with items that have patience, until it is over.
+        self._patient: set[Operation] = set()
         self._closed = False
         self._threads = [
             threading.Thread(target=self._work, args=(number,), name=f"bridge-{number}", daemon=True)
@@ -82,25 +84,48 @@ class Bridge:
         return future
 
     def gather(
-        self, operation: Callable[[Sequence[Item]], Sequence[Result | BaseException]], item: Item
+        self,
+        operation: Callable[[Sequence[Item]], Sequence[Result | BaseException]],
+        item: Item,
+        *,
+        patience: float = 0.0,
     ) -> asyncio.Future[Result]:
-        """Add `item` to the next batch of `operation`; the future carries this item's result or exception."""
+        """Add `item` to the next batch of `operation`; the future carries this item's result or exception.
+
+        With `patience` there is no batch for its sake before so many seconds.
+        """
         if self._closed:
             raise BridgeClosedError("the bridge is closed")
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._waiting[operation].append((item, future))
-        self._more_came = True
         # In this order, and the thread's the other way round, no item is left behind, without any lock.
+        self._waiting[operation].append((item, future))
+        if not patience:
+            self._more_came = True
+            self._call(operation)
+        elif operation not in self._patient:
+            self._patient.add(operation)
+            self._loop.call_later(patience, self._call_late, operation)
+        return future
+
+    def _call(self, operation: Operation) -> None:
+        """Have a thread see to the items of an operation."""
         if operation not in self._called:
             self._called.add(operation)
             if not self._untold:
                 self._loop.call_soon(self._tell_soon, MOST_TURNS)
             self._untold.append(operation)
-        return future
+
+    def _call_late(self, operation: Operation) -> None:
+        """Have one see to those of them that had patience, if none has."""
+        self._patient.discard(operation)
+        if self._waiting[operation] and not self._closed:
+            self._call(operation)
 
     async def close(self) -> None:
         """Finish the work that was asked for, close the connections and end the threads."""
         if not self._closed:
+            for operation in self._patient:
+                self._call(operation)
             self._tell()
             self._closed = True
             for _ in self._threads:

@@ -190,7 +190,7 @@ class Visit:
     def _read_piece(self, request: ReadPiece) -> "bytes | asyncio.Future[Any]":
         return self._open_maildrop().read_piece(request)
 
-    def _finish(self, request: Finish) -> "asyncio.Future[None]":
+    def _finish(self, request: Finish) -> "asyncio.Future[None] | None":
         # From here on a dropped connection changes nothing, and nobody ends the session.
         return self._take_maildrop().finish(request)
 

@@ -7,6 +7,7 @@ Errors: a Refusal is for the client; anything else is ours.
 """
 
 import asyncio
+import functools
 import logging
 import math
 from collections import Counter
@@ -23,6 +24,7 @@ from accounts.guests import Guest
 from mailplatform.bridge import Bridge
 from mailstore.locks import Lock, find_holders
 from mailstore.maildrop import (
+    Closed,
     CloseRequest,
     LockLostError,
     MaildropInUseError,
@@ -44,8 +46,11 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-#: Seconds between tries to open a maildrop that is in use: a client that lost its connection is back at once.
-IN_USE_WAITS = (0.05, 0.2, 0.5)
+#: Seconds between tries to open a maildrop that is in use: a client that lost its connection is back at once, and one
+#: that said QUIT to another worker may be before its lock is free.
+IN_USE_WAITS = (0.02, 0.05, 0.2, 0.5)
+#: Seconds within which a lock is freed that nobody waits for: with the logins that come until then.
+FREED_SECONDS = 0.01
 #: Seconds between tries to free a lock while the database is away.
 RELEASE_WAIT = 1.0
 
@@ -193,21 +198,33 @@ class Keeper:
 
     def release(self, opened: Opened) -> None:
         """Free a lock with nothing deleted, as soon as the database lets us."""
-        self.start(self._release(opened.mailbox_id, opened.lock))
+        self.start(self._release(CloseRequest(opened.mailbox_id, opened.lock)))
 
-    async def _release(self, mailbox_id: int, lock: Lock) -> None:
-        request = CloseRequest(mailbox_id, lock)
+    def released(self, request: CloseRequest, asked: "asyncio.Future[Closed]") -> None:
+        """The same where that was asked for already."""
+        self._tasks.add(asked)
+        asked.add_done_callback(functools.partial(self._see_released, request))
+
+    def _see_released(self, request: CloseRequest, asked: "asyncio.Future[Closed]") -> None:
+        self._tasks.discard(asked)
+        if asked.exception() is None:
+            self.held.discard(request.lock)
+        else:
+            self.start(self._release(request, asked))
+
+    async def _release(self, request: CloseRequest, asked: "asyncio.Future[Closed] | None" = None) -> None:
         while True:
             try:
-                await self.bridge.gather(close_maildrops, request)
+                await (asked or self.bridge.gather(close_maildrops, request))
             except LockLostError:
-                logger.warning("the lock on maildrop %d had gone before it was freed", mailbox_id)
+                logger.warning("the lock on maildrop %d had gone before it was freed", request.mailbox_id)
             except Exception:
-                logger.exception("freeing the lock on maildrop %d failed", mailbox_id)
+                logger.exception("freeing the lock on maildrop %d failed", request.mailbox_id)
                 if not self._closing:
+                    asked = None
                     await asyncio.sleep(RELEASE_WAIT)
                     continue
-            self.held.discard(lock)
+            self.held.discard(request.lock)
             return
 
     def release_unknown(self, mailbox_id: int) -> None:
@@ -224,7 +241,7 @@ class Keeper:
                 continue
             # While somebody opens this maildrop it is not known whose the lock is; and they take one that is void.
             if holder is not None and not self.opening[mailbox_id] and self._is_unknown(mailbox_id, holder):
-                await self._release(mailbox_id, holder)
+                await self._release(CloseRequest(mailbox_id, holder))
             return
 
 

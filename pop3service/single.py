@@ -21,7 +21,7 @@ from mailstore.maildrop import (
 from mailstore.surrogates import correct_surrogate, read_surrogates
 from pop3service.ending import Named
 from pop3service.entering import come_and_go
-from pop3service.keeper import Keeper
+from pop3service.keeper import FREED_SECONDS, Keeper
 from pop3service.reading import Reader, SessionListing, sound
 from pop3service.sessions import Entry
 from pop3service.states import Code, Ending, Finish, ReadPiece, Refusal, Tally
@@ -115,16 +115,22 @@ class Single:
 
     # --- The end ---
 
-    def finish(self, request: Finish) -> "asyncio.Future[None]":
-        """QUIT: delete, note what was retrieved, free the lock. A Refusal where nothing of that was done."""
+    def finish(self, request: Finish) -> "asyncio.Future[None] | None":
+        """QUIT: delete, note what was retrieved, free the lock. A Refusal where nothing of that was done.
+
+        Where there is nothing to write it is done: the client need not wait until its lock is free, nor hear of it
+        where that had gone. Whoever opens the maildrop next waits for it, which is the same client at the earliest.
+        """
         self.stop_reading()
         closing, bridge = self.closing(request), self._keeper.bridge
+        if not (closing.deleted or closing.retrieved):
+            self._keeper.sessions.end(self._entry, Ending.QUIT, self.tally)
+            self._keeper.released(closing, bridge.gather(come_and_go, closing, patience=FREED_SECONDS))
+            return None
         if len(closing.deleted) > MANY_DELETIONS:
             asked = bridge.run(_close_alone, closing)
-        elif closing.deleted or closing.retrieved:
-            asked = bridge.gather(close_maildrops, closing)
         else:
-            asked = bridge.gather(come_and_go, closing)
+            asked = bridge.gather(close_maildrops, closing)
         return self._keeper.then(asked, functools.partial(self._finished, closing))
 
     def _finished(self, closing: CloseRequest, asked: "asyncio.Future[Closed]") -> None:

@@ -136,3 +136,36 @@ def test_what_was_asked_for_at_the_last_moment_is_answered() -> None:
         return await asyncio.gather(*waiting)
 
     assert asyncio.run(main()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("company", [True, False])
+def test_what_has_patience_goes_along_or_by_itself_in_the_end(company: bool) -> None:
+    batches: list[list[str]] = []
+
+    def note(items: Sequence[str]) -> Sequence[str]:
+        batches.append([*items])
+        return items
+
+    async def main() -> None:
+        bridge = Bridge(threads=1)
+        waiting = [bridge.gather(note, "late", patience=600 if company else 0.01) for _ in range(2)]
+        for _ in range(2 * MOST_TURNS):
+            await asyncio.sleep(0)
+        assert not batches
+        if company:
+            waiting.append(bridge.gather(note, "now"))
+        assert await asyncio.gather(*waiting) == batches[0]
+        await bridge.close()
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    assert batches == [["late", "late", "now"] if company else ["late", "late"]]
+
+
+def test_patience_ends_with_the_bridge() -> None:
+    async def main() -> list[int]:
+        bridge = Bridge(threads=1)
+        waiting = bridge.gather(list, 1, patience=600)
+        await bridge.close()
+        return await waiting
+
+    assert asyncio.run(asyncio.wait_for(main(), 60)) == 1

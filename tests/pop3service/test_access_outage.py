@@ -97,6 +97,19 @@ class TestDatabaseAway:
         assert live_messages(jules.id).count() == 3
         assert try_login(served) == b"+OK maildrop has 3 messages (600 octets)"
 
+    def test_quit_with_nothing_to_write_does_not_and_the_lock_is_freed_when_it_is_back(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            with outage:
+                assert client.say("QUIT").startswith(b"+OK")
+                wait_until(lambda: caplog.text.count("freeing the lock on maildrop") > 2)
+                assert served.keeper.held
+        wait_until_free(jules)
+        wait_until(lambda: not served.keeper.held)
+
     def test_the_lock_of_a_connection_that_drops_is_freed_when_it_is_back(
         self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -37,9 +37,9 @@ class Trips:
         self.made: list[str] = []
         gather = served.keeper.bridge.gather
 
-        def counted(operation: Any, item: Any) -> Any:
+        def counted(operation: Any, item: Any, **options: Any) -> Any:
             self.made.append(operation.__name__)
-            return gather(operation, item)
+            return gather(operation, item, **options)
 
         monkeypatch.setattr(served.keeper.bridge, "gather", counted)
 

@@ -169,13 +169,21 @@ class TestLock:
         assert lock_of(jules) == other
         close_maildrops([CloseRequest(jules.id, taken.lock)])
 
-    def test_so_it_is_where_the_connection_just_drops(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        "end", [Client.reset, lambda client: client.say("QUIT").startswith(b"+OK")], ids=["drop", "QUIT"]
+    )
+    def test_so_it_is_where_nothing_was_to_be_deleted(
+        self,
+        serve_mailboxes: Serve,
+        jules: FoundMailbox,
+        caplog: pytest.LogCaptureFixture,
+        end: Callable[[Client], Any],
     ) -> None:
+        """The client need not hear of it then."""
         served = serve_mailboxes()
         with served.connect() as client:
             client.log_in(JULES, "x")
             Maildrop.objects.filter(mailbox_id=jules.id).update(lock_worker=None)
-            client.reset()
+            assert end(client) in (None, True)
             wait_until(lambda: not served.keeper.held)
         assert "had gone before it was freed" in caplog.text

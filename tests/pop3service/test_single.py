@@ -8,7 +8,7 @@ from accounts.lookup import FoundMailbox
 from mailstore.maildrop import Closed, CloseRequest, Listing, LockLostError, Opened, close_maildrops
 from mailstore.models import Maildrop, Message
 from mailstore.rows import live_messages
-from pop3service import single
+from pop3service import entering, single
 from tests.mailstore.mailboxes import fill
 from tests.pop3service.mailboxes import JULES, Gate, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
@@ -73,6 +73,39 @@ class TestUpdate:
         assert Message.objects.get(mailbox_id=jules.id, uid=1).deleted_at is not None
         assert Message.objects.get(mailbox_id=jules.id, uid=3).retrieved_at is not None
         assert Message.objects.get(mailbox_id=jules.id, uid=2).retrieved_at is None
+        assert lock_of(jules) is None
+
+    def test_with_nothing_to_write_it_is_answered_before_the_lock_is_free(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            gate = Gate(monkeypatch, "close_maildrops", entering)
+            client.ask("LIST")
+            assert client.say("QUIT").endswith(b" POP3 server signing off (3 messages left)")
+            assert client.closed()
+        assert gate.reached.wait(30)
+        assert lock_of(jules) == served.worker
+        assert served.keeper.held
+        gate.open()
+        wait_until(lambda: not served.keeper.held)
+        assert lock_of(jules) is None
+
+    def test_who_comes_again_at_once_is_let_in(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        """By the same worker or by another one (promise 5)."""
+        served = [serve_mailboxes(), serve_mailboxes()]
+        for turn in range(40):
+            with served[turn // 2 % 2].connect() as client:
+                client.log_in(JULES, "x")
+                assert client.say("QUIT").startswith(b"+OK")
+
+    def test_the_end_of_the_worker_waits_for_it(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
+        served = serve_mailboxes()
+        with served.connect() as client:
+            client.log_in(JULES, "x")
+            client.say("QUIT")
+        served.close()
         assert lock_of(jules) is None
 
     def test_what_is_marked_as_retrieved_is_not_marked_again(
