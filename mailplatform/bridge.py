@@ -3,7 +3,7 @@
 `await bridge.run(function, *args)` runs one function on one of the threads. `await bridge.gather(operation, item)`
 is for hot paths: items of one operation that wait at the same moment become ONE call `operation(items)`, which
 answers with a list as long as its argument, each element the item's result or an exception for that item alone.
-What was asked for in one turn of the loop and in a few that follow at once, or has queued while the threads were busy,
+What was asked for in one turn of the loop and in those that follow at once, or has queued while the threads were busy,
 is the batch. What nobody waits for has `patience`: it goes along with the next batch that somebody waits for.
 
 Where work computes more than it waits, one thread does it all (`awake=1`): each more that is awake fights with the
@@ -19,6 +19,7 @@ import contextlib
 import functools
 import logging
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -33,10 +34,12 @@ Operation = Callable[[Sequence[Any]], Sequence[Any]]
 
 #: The largest batch: one statement stays well under the parameter limits of both databases.
 MAX_BATCH = 200
-#: Turns of the loop, some microseconds each, for which a batch waits as long as each brings more: what clients send at
-#: the same moment takes more than one to come, and a batch costs as much as several items (measured with 20 clients
-#: that poll by POP3: 4 of 100).
-MOST_TURNS = 4
+#: A batch waits until so many turns of the loop, some microseconds each, have brought nothing more, at most for so
+#: many seconds: what clients send at the same moment takes more than one to come, a batch costs as much as several
+#: items, and while the loop is at work its thread would fight with it for the interpreter (measured with 20 clients
+#: that poll by POP3: a tenth of the processor time).
+QUIET_TURNS = 5
+MOST_SECONDS = 0.003
 #: Seconds after which a thread that is at the same job still gets another one to its help.
 HELP_SECONDS = 0.005
 
@@ -112,7 +115,7 @@ class Bridge:
         if operation not in self._called:
             self._called.add(operation)
             if not self._untold:
-                self._loop.call_soon(self._tell_soon, MOST_TURNS)
+                self._loop.call_soon(self._tell_soon, QUIET_TURNS, time.monotonic() + MOST_SECONDS)
             self._untold.append(operation)
 
     def _call_late(self, operation: Operation) -> None:
@@ -133,11 +136,13 @@ class Bridge:
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
-    def _tell_soon(self, turns: int) -> None:
-        """Tell when a turn of the loop has brought nothing more, after so many at the latest."""
-        if self._more_came and turns:
+    def _tell_soon(self, quiet_turns: int, latest: float) -> None:
+        """Tell when so many turns of the loop have brought nothing more, or it is that late."""
+        if self._more_came:
             self._more_came = False
-            self._loop.call_soon(self._tell_soon, turns - 1)
+            quiet_turns = QUIET_TURNS
+        if quiet_turns and time.monotonic() < latest:
+            self._loop.call_soon(self._tell_soon, quiet_turns - 1, latest)
         else:
             self._tell()
 
