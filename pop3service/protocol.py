@@ -56,6 +56,7 @@ class Session:
         "_overlong",
         "_refusals",
         "_then",
+        "closed",
         "commands",
         "request",
         "state",
@@ -65,9 +66,10 @@ class Session:
         self.state: State = Authorization(channel)
         #: The work that is asked for; None: the session waits for octets.
         self.request: Request | None = None
+        #: Whether the connection is to be closed once the output is sent.
+        self.closed = False
         #: Command lines so far.
         self.commands = 0
-        #: What was sent of the maildrop; None before the login.
         self._then: Any = None
         self._if_refused = IfRefused.GO_ON
         self._input = b""
@@ -82,11 +84,6 @@ class Session:
     # --- What the caller looks at ---
 
     @property
-    def closed(self) -> bool:
-        """Whether the connection is to be closed once the output is sent."""
-        return isinstance(self.state, Closed)
-
-    @property
     def logged_in(self) -> bool:
         return not isinstance(self.state, Authorization | Negotiation)
 
@@ -99,7 +96,7 @@ class Session:
 
     def receive(self, octets: bytes) -> None:
         """Take in what the client sent, in pieces of any size, for `advance` to work through."""
-        if isinstance(self.request, StartTls) or isinstance(self.state, Closed):
+        if self.closed or isinstance(self.request, StartTls):
             return  # RFC 2595, 4: what comes before the handshake is not to be trusted
         self._input = self._input[self._at :] + octets if self._input else octets
         self._at = 0
@@ -147,18 +144,16 @@ class Session:
     def advance(self) -> bool:
         """Go on with a long reply and run the commands that wait, until one asks for work or there is output enough.
 
-        Answers whether there was anything to do.
+        True: it was the output, and there may be more to do once that is taken.
         """
-        before, went_on = self.commands, False
         while self.request is None and self._output_octets < OUTPUT_HIGH:
             if self._more is not None:
-                went_on = True
                 self._go_on(self._more)
-            elif (line := self._next_line()) is not None:
+            elif self._input and (line := self._next_line()) is not None:
                 self._run(line)
             else:
-                break
-        return went_on or self.commands != before
+                return False
+        return self.request is None
 
     # --- Inside ---
 
@@ -170,7 +165,7 @@ class Session:
         start, waiting = self._at, self._input
         end = waiting.find(b"\n", start)
         if end < 0:
-            if waiting and (self._overlong or self._exceeds(start, len(waiting))):
+            if self._overlong or self._exceeds(start, len(waiting)):
                 self._overlong = True
                 self._input, self._at = b"", 0
             return None
@@ -223,7 +218,8 @@ class Session:
             self.state = step.state
         self.request, self._then, self._if_refused = step.request, step.then, step.if_refused
         self._more = step.more
-        if isinstance(step.request, StartTls) or isinstance(step.state, Closed):
+        self.closed = isinstance(step.state, Closed)
+        if self.closed or isinstance(step.request, StartTls):
             self._input, self._at = b"", 0
 
     def _request_refused(self, refusal: Refusal, then: IfRefused) -> None:
@@ -254,6 +250,7 @@ class Session:
 
     def _close(self) -> None:
         self.state = Closed(self.state.channel)
+        self.closed = True
         self.request = self._then = self._more = None
         self._input, self._at = b"", 0
 

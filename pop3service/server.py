@@ -282,6 +282,7 @@ class Connection(asyncio.Protocol):
         session = self._session
         sent = 0
         while True:
+            more = not (self._choked or self._working) and session.advance()
             if output := session.output():
                 sent += self._write(output)
             if session.closed:
@@ -291,15 +292,15 @@ class Connection(asyncio.Protocol):
                 return
             if self._choked or self._working:
                 break
-            if sent >= OUTPUT_HIGH:
-                self._put_off()
-                break
             if session.request is not None:
                 self._begin(session.request)
-            elif not session.advance():
+            elif not more:
                 if self._eof:  # all is answered
                     self._transport.close()
                     return
+                break
+            if sent >= OUTPUT_HIGH:
+                self._put_off()
                 break
         self._mind_reading()
 

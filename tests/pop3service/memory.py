@@ -153,6 +153,7 @@ class Dialogue:
     def hear(self) -> bytes:
         answered = b""
         while True:
+            more = self.session.advance()
             answered += b"".join(self.session.output())
             request = self.session.request
             if request is not None:
@@ -160,7 +161,7 @@ class Dialogue:
                     self.session.answer(self.maildrop.carry_out(request))
                 except OSError:
                     self.session.fail()
-            elif not self.session.advance():
+            elif not more:
                 return answered
 
     def line(self, command: str | bytes) -> bytes:
