@@ -109,7 +109,7 @@ def typed_digest(typed: str) -> str | None:
 
     Blanks and dashes are passed over, and capitals are as good.
     """
-    if len(typed) > _MOST_TYPED:
+    if not _SIGNS <= len(typed) <= _MOST_TYPED:  # as most passwords are not
         return None
     secret = re.sub(r"[\s-]", "", typed).lower()
     return _digest(secret) if _SHAPE.fullmatch(secret) else None

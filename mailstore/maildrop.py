@@ -203,12 +203,13 @@ def open_at_once(requests: Sequence[OpenRequest]) -> list[Opened | None]:
 def _take(requests: Iterable[OpenRequest], now: datetime) -> dict[int, Opened]:
     """Lock what can be locked: one statement for each login delay, and for each lock of a dead session in the way."""
     opened = {}
-    alike: dict[tuple[UUID, Lock | None, int], list[int]] = {}
+    alike: dict[tuple[int, Lock | None, int], list[OpenRequest]] = {}
     for request in requests:
-        kind = request.worker, request.take_from, request.login_delay
-        alike.setdefault(kind, []).append(request.mailbox_id)
-    for (worker, dead, delay), mailbox_ids in alike.items():
-        before = now - timedelta(seconds=delay) if delay else None
+        kind = request.worker.int, request.take_from, request.login_delay
+        alike.setdefault(kind, []).append(request)
+    for (_, dead, delay), those in alike.items():
+        before, worker = now - timedelta(seconds=delay) if delay else None, those[0].worker
+        mailbox_ids = [request.mailbox_id for request in those]
         taken = take_locks(mailbox_ids=mailbox_ids, worker=worker, dead=dead, now=now, opened_before=before)
         for mailbox_id, serial, *columns in taken:
             opened[mailbox_id] = Opened(mailbox_id, Lock(worker, serial), *columns)

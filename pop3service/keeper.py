@@ -80,13 +80,15 @@ class Keeper:
         #: Logins that may have a lock already of which no session knows yet (pop3service.entering), and its mailbox.
         self.entering: dict[object, int] = {}
         self.loop = asyncio.get_running_loop()
+        #: What `close` waits for.
         self._tasks: set[asyncio.Future[Any]] = set()
         self._closing = False
 
     def start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         """Run one request's work, which goes on to its end even where its session is left."""
         task = self.loop.create_task(work)
-        self._keep(task)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return task
 
     def then(
@@ -94,9 +96,10 @@ class Keeper:
     ) -> "asyncio.Future[Any]":
         """A future of what `make` makes of an answer, which may be a future again: `start` without a task."""
         answer: asyncio.Future[Any] = self.loop.create_future()
-        self._keep(asked)
+        self._tasks.add(asked)
 
         def done(asked: "asyncio.Future[Any]") -> None:
+            self._tasks.discard(asked)
             try:
                 made = make(asked)
             except Exception as error:
@@ -117,11 +120,6 @@ class Keeper:
 
         asked.add_done_callback(done)
         return answer
-
-    def _keep(self, work: "asyncio.Future[Any]") -> None:
-        """Have `close` wait for it."""
-        self._tasks.add(work)
-        work.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Free what is held still. Every session has been left before."""

@@ -49,13 +49,15 @@ async def open_single(keeper: Keeper, mailbox_id: int, login_delay: int, gone: C
 class Single:
     """An open maildrop. Ends with `finish`, `leave` or `release`."""
 
-    __slots__ = ("_added", "_entry", "_keeper", "_reader", "opened", "stored", "tally")
+    __slots__ = ("_added", "_entry", "_keeper", "_reader", "names", "opened", "stored", "tally")
 
     _entry: Entry  # the session's record, from `begin` on
 
     def __init__(self, keeper: Keeper, opened: Opened) -> None:
         self._keeper = keeper
         self.opened = opened
+        #: By which the session is asked to end.
+        self.names: tuple[Named, ...] = ((opened.mailbox_id, opened.lock.serial),)
         #: The listing as it is stored, from `read_listing` on.
         self.stored: Listing | None = None
         self._reader: Reader | SurrogateReader | None = None  # from the listing on
@@ -74,11 +76,6 @@ class Single:
     def begin(self, caller: Caller, login: str, app_password: str) -> None:
         """The session is logged in."""
         self._entry = self._keeper.sessions.begin(self.opened, caller, login, app_password)
-
-    @property
-    def names(self) -> tuple[Named, ...]:
-        """By which the session is asked to end."""
-        return ((self.opened.mailbox_id, self.opened.lock.serial),)
 
     # --- Reading ---
 

@@ -155,20 +155,25 @@ class Reception:
         self._keeper = keeper
         self._starttls = starttls
         self._languages = languages.spoken()
-        self._announced: Announced = NoPolicy()
+        self.announce(NoPolicy())
 
     def announce(self, policy: Announced) -> None:
         """What sessions that begin from now on say of the policies before the login."""
-        self._announced = policy
+        #: One for all connections of a kind.
+        self._channels = {
+            (encrypted, plaintext): Channel(
+                hostname=settings.MAIL_HOSTNAME,
+                encrypted=encrypted,
+                starttls=self._starttls,
+                plaintext=plaintext,
+                mechanisms=self._keeper.door.mechanisms,
+                policy=policy,
+                languages=self._languages,
+            )
+            for encrypted in (False, True)
+            for plaintext in (False, True)
+        }
 
     def __call__(self, arrival: Arrival) -> tuple[Session, Visit]:
-        channel = Channel(
-            hostname=settings.MAIL_HOSTNAME,
-            encrypted=arrival.encrypted,
-            starttls=self._starttls,
-            plaintext=arrival.plaintext,
-            mechanisms=self._keeper.door.mechanisms,
-            policy=self._announced,
-            languages=self._languages,
-        )
+        channel = self._channels[arrival.encrypted, arrival.plaintext]
         return Session(channel), Visit(self._keeper, arrival.address, arrival.tls)
