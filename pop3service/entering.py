@@ -54,7 +54,6 @@ class Entrance:
             return None
         came_in = None
         if opened is not None:
-            keeper.held.add(opened.lock)
             came_in = keeper.door.admit_remembered(self.recall, credential), opened
         elif error is not None:
             keeper.release_unknown(credential.mailbox_id)
