@@ -12,6 +12,9 @@ class Protocol(enum.StrEnum):
     #: Pages for people; no app password opens them.
     WEB = "web"
 
+    #: Enum's own is a function of Python, which costs more than the rest of a look into a dictionary.
+    __hash__ = str.__hash__
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:

@@ -347,6 +347,8 @@ class LoginResult(models.TextChoices):
     BUSY = "busy", _("turned away, too many logins at the same moment")
     ERROR = "error", _("an error of the server, see its log")
 
+    __hash__ = str.__hash__  # as that of accounts.callers.Protocol
+
 
 class LoginRecord(models.Model):
     """A try to log in; tries that are alike, within a minute or an hour, are one record. See accounts.records."""

@@ -15,7 +15,6 @@ from accounts.activity import count
 from accounts.asking import ask
 from accounts.callers import Caller, Protocol
 from accounts.door import Admission, NotAdmittedError, ThrottledError
-from accounts.guests import Guest
 from accounts.lookup import find_combined
 from accounts.models import LoginResult
 from accounts.policies import Policy, strictest
@@ -133,9 +132,7 @@ class Visit:
         login = question.login or answer.address  # a token may say by itself whose it is
         maildrop.begin(self._caller, login, answer.app_password)
         self._maildrop = maildrop
-        names = maildrop.names
-        guest = Guest.of(answer, Protocol.POP3, [mailbox_id for mailbox_id, _serial in names])
-        self._keeper.guests[names[0]] = guest
+        self._keeper.admitted[maildrop.names[0]] = answer, maildrop.names
         count("logins")
         return LoggedIn(seen, policy, answer.read_only, maildrop.tally)
 
@@ -197,7 +194,7 @@ class Visit:
     def _take_maildrop(self) -> Single | Combined:
         """The open maildrop, which is the caller's to end."""
         maildrop, self._maildrop = self._open_maildrop(), None
-        del self._keeper.guests[maildrop.names[0]]
+        del self._keeper.admitted[maildrop.names[0]]
         return maildrop
 
     def _open_maildrop(self) -> Single | Combined:

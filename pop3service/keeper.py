@@ -19,8 +19,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.utils import timezone
 
-from accounts.door import Door
-from accounts.guests import Guest
+from accounts.door import Admission, Door
 from mailplatform.bridge import Bridge
 from mailstore.locks import Lock, find_holders
 from mailstore.maildrop import (
@@ -59,6 +58,8 @@ GONE = _("the connection has gone")
 
 #: Opens maildrops, if need be from dead holders of their locks, which are given by mailbox.
 Attempt = Callable[[Mapping[int, Lock]], Awaitable[Result]]
+#: How each session that is logged in was let in, and all its names, by the first of them.
+Admitted = dict[Named, tuple[Admission, tuple[Named, ...]]]
 
 
 class Keeper:
@@ -75,8 +76,7 @@ class Keeper:
         #: Logins under way per mailbox, and the locks that are held by sessions or being freed.
         self.opening: Counter[int] = Counter()
         self.held: set[Lock] = set()
-        #: Who is in, by a name of the session.
-        self.guests: dict[Named, Guest] = {}
+        self.admitted: Admitted = {}
         #: Logins that may have a lock already of which no session knows yet (pop3service.entering), and its mailbox.
         self.entering: dict[object, int] = {}
         self.loop = asyncio.get_running_loop()

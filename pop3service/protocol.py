@@ -206,7 +206,8 @@ class Session:
 
     def _take(self, step: Reply) -> None:
         if isinstance(step, bytes):
-            self._send(step)
+            self._output.append(step)
+            self._output_octets += len(step)
             return
         if isinstance(step, tuple):
             self._output += step

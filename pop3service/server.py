@@ -302,7 +302,8 @@ class Connection(asyncio.Protocol):
             if sent >= OUTPUT_HIGH:
                 self._put_off()
                 break
-        self._mind_reading()
+        if self._reading == session.full:
+            self._mind_reading()
 
     def _put_off(self) -> None:
         """Go on when every other connection that has something to do has had its turn."""
@@ -317,10 +318,10 @@ class Connection(asyncio.Protocol):
 
     def _write(self, output: list[bytes]) -> int:
         """Hand octets to the transport; answers how many."""
-        octets = sum(map(len, output))
         if len(output) == 1:
+            octets = len(output[0])
             self._transport.write(output[0])
-        elif octets <= JOIN_OCTETS:
+        elif (octets := sum(map(len, output))) <= JOIN_OCTETS:
             self._transport.write(b"".join(output))
         else:
             self._transport.writelines(output)
@@ -328,10 +329,9 @@ class Connection(asyncio.Protocol):
         return octets
 
     def _mind_reading(self) -> None:
-        """Read only while the session has room for more."""
-        session = self._session
-        if self._reading == session.full and not self._eof and not self._transport.is_closing():
-            self._reading = not session.full
+        """Read no more while the session is full, and again when it is not."""
+        if not self._eof and not self._transport.is_closing():
+            self._reading = not self._reading
             if self._reading:
                 self._transport.resume_reading()
             else:

@@ -57,6 +57,8 @@ class Ending(enum.StrEnum):
     #: After an error that the session could not go on with, or too many of the client's.
     BROKEN_OFF = "broken-off"
 
+    __hash__ = str.__hash__  # as that of accounts.callers.Protocol
+
 
 # --- What a login and the maildrop's keeper answer -----------------------------------------------------------
 

@@ -13,15 +13,16 @@ from typing import Any
 from django.conf import settings
 
 from accounts import activity
+from accounts.callers import Protocol
 from accounts.door import Door
-from accounts.guests import find_unwelcome
+from accounts.guests import Guest, find_unwelcome
 from accounts.policies import find_announced
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
 from pop3service import ending, languages, sessions, workers
 from pop3service.access import Visit
-from pop3service.keeper import Keeper
+from pop3service.keeper import Admitted, Keeper
 from pop3service.protocol import Session
 from pop3service.server import Connections, Limits
 from pop3service.states import Announced, Channel, Ending, NoPolicy
@@ -102,19 +103,19 @@ class Pop3Worker(ServerWorker):
         """End the sessions of those who would not be let in any more."""
         while True:
             await asyncio.sleep(ending.LOOK_SECONDS)
-            if guests := dict(self._keeper.guests):
-                unwelcome = await self._do(functools.partial(find_unwelcome, set(guests.values())))
-                self._turn_out({name for name, guest in guests.items() if guest in (unwelcome or ())})
+            if admitted := dict(self._keeper.admitted):
+                self._turn_out(await self._do(functools.partial(_find_unwelcome, admitted)))
 
     async def _end_revoked(self) -> None:
         """End the sessions whose bearer token has been revoked. Apart: who issued it may take long to answer."""
         while True:
             await asyncio.sleep(ending.LOOK_SECONDS)
-            tokens = {name: guest.token for name, guest in self._keeper.guests.items() if guest.token is not None}
+            admitted = self._keeper.admitted.items()
+            tokens = {name: admission.token for name, (admission, _) in admitted if admission.token is not None}
             revoked = await self._door.find_revoked(set(tokens.values()))
             self._turn_out({name for name, token in tokens.items() if token in revoked})
 
-    def _turn_out(self, names: set[ending.Named]) -> None:
+    def _turn_out(self, names: set[ending.Named] | None) -> None:
         if names:
             logger.info("sessions whose login is no longer allowed: %s", names)
             self._connections.end_some(names, ending.REVOKED, Ending.REVOKED)
@@ -146,6 +147,16 @@ class Pop3Worker(ServerWorker):
         except Exception:
             logger.exception("%r failed", chore)
             return None
+
+
+def _find_unwelcome(admitted: Admitted) -> set[ending.Named]:
+    """By a name of each, the sessions of those who would not be let in any more. On a thread: there may be many."""
+    guests = {
+        name: Guest.of(admission, Protocol.POP3, [mailbox_id for mailbox_id, _serial in names])
+        for name, (admission, names) in admitted.items()
+    }
+    unwelcome = find_unwelcome(set(guests.values()))
+    return {name for name, guest in guests.items() if guest in unwelcome}
 
 
 class Reception:

@@ -82,7 +82,7 @@ def serve_mailboxes(
         served.close()
         assert not served.keeper.held
         assert not served.keeper.opening
-        assert not served.keeper.guests
+        assert not served.keeper.admitted
     assert thread.errors == []
 
 

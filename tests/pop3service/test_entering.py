@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts.app_passwords import create_app_password
-from accounts.guests import Guest
+from accounts.door import Admission
 from accounts.lookup import FoundMailbox
 from accounts.models import LoginRecord, LoginResult, Mailbox, User
 from mailstore.locks import Lock
@@ -62,18 +62,18 @@ def test_it_is_on_record(served: DatabaseServed, jules: FoundMailbox) -> None:
 
 def test_it_admits_to_the_same(served: DatabaseServed, jules: FoundMailbox) -> None:
     """What the ordinary way knows of who came in, such as by which password, the quick one knows too."""
-    guests: list[Guest] = []
+    admitted: list[Admission] = []
     for remembered in (False, True):
         if not remembered:
             served.keeper.door._passwords._verified.clear()
         with served.connect() as client:
             client.log_in(JULES, "x")
-            guests += served.keeper.guests.values()
+            admitted += [admission for admission, _ in served.keeper.admitted.values()]
             client.say("QUIT")
-        wait_until(lambda: not served.keeper.guests)
-    assert len(guests) == 2
-    assert guests[0] == guests[1]
-    assert guests[1].password_mark is not None
+        wait_until(lambda: not served.keeper.admitted)
+    assert len(admitted) == 2
+    assert admitted[0] == admitted[1]
+    assert admitted[1].password_mark is not None
 
 
 @pytest.mark.parametrize(

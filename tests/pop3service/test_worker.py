@@ -155,9 +155,11 @@ class TestWorker:
                 if change == "revoked":
                     del issuer.tokens["jules"]
                 else:
-                    guests = running.worker._keeper.guests
-                    (name,) = (name for name in guests if name[0] == jules.id)
-                    guests[name] = replace(guests[name], token=replace(guests[name].token, expires_at=time.time()))
+                    admitted = running.worker._keeper.admitted
+                    (name,) = (name for name in admitted if name[0] == jules.id)
+                    admission, names = admitted[name]
+                    token = replace(admission.token, expires_at=time.time())
+                    admitted[name] = replace(admission, token=token), names
                 assert client.hear_all() == f"-ERR [SYS/TEMP] {ending.REVOKED}\r\n".encode()
                 assert other.say("NOOP") == b"+OK"
                 assert other.say("QUIT").startswith(b"+OK")
