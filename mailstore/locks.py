@@ -40,19 +40,13 @@ _COLUMNS = 8
 _TAKE = """
 UPDATE mailstore_maildrop SET lock_worker = $worker::uuid, locked_at = $now::timestamptz, opened_at = $now::timestamptz,
     lock_serial = CASE WHEN lock_serial < $serial::bigint THEN $serial::bigint ELSE lock_serial + 1 END
-WHERE mailbox_id IN (
-    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id = ANY($mailbox_ids::bigint[]) AND {takeable}{rested}
-    ORDER BY mailbox_id{{for_update}}
-)
+WHERE {{first}}mailbox_id = ANY($mailbox_ids::bigint[]) AND {takeable}{rested}{{in_order}}
 RETURNING mailbox_id, lock_serial, uidvalidity, next_uid, message_count, octets, version, has_surrogates{{unhurried}}
 """
 _FREE = """
 UPDATE mailstore_maildrop SET lock_worker = NULL
-WHERE mailbox_id IN (
-    SELECT mailbox_id FROM mailstore_maildrop WHERE mailbox_id = ANY($mailbox_ids::bigint[])
-        AND lock_worker = $worker::uuid AND mailbox_id || '.' || lock_serial = ANY($locks::text[])
-    ORDER BY mailbox_id{for_update}
-)
+WHERE {first}mailbox_id = ANY($mailbox_ids::bigint[])
+    AND lock_worker = $worker::uuid AND mailbox_id || '.' || lock_serial = ANY($locks::text[]){in_order}
 RETURNING mailbox_id{unhurried}
 """
 _FREE_OR_DEAD = {
@@ -60,12 +54,15 @@ _FREE_OR_DEAD = {
     True: "(lock_worker IS NULL OR lock_worker = $dead_worker::uuid AND lock_serial = $dead_serial::bigint)",
 }
 _RESTED = {False: "", True: " AND (opened_at IS NULL OR opened_at <= $opened_before::timestamptz)"}
+#: An UPDATE locks its rows in any order. On SQLite, which has one lock, there is none, and the rows are looked up once.
+_FIRST = "mailbox_id IN (SELECT mailbox_id FROM mailstore_maildrop WHERE "
+_IN_ORDER = " ORDER BY mailbox_id FOR UPDATE)"
 #: Part of what is returned, so that it is carried out, and in force until this transaction has ended.
 _UNHURRIED = {False: "", True: ", set_config('synchronous_commit', 'off', true)"}
 
 
 def _statement(text: str, *, alone: bool) -> Statement:
-    return Statement(text, for_update=" FOR UPDATE", unhurried=_UNHURRIED[alone])
+    return Statement(text, first=_FIRST, in_order=_IN_ORDER, unhurried=_UNHURRIED[alone])
 
 
 #: By whether there is a dead session, and whether there is a delay; within a transaction, and alone.
