@@ -115,8 +115,8 @@ class Single:
     def finish(self, request: Finish) -> "asyncio.Future[None] | None":
         """QUIT: delete, note what was retrieved, free the lock. A Refusal where nothing of that was done.
 
-        Where there is nothing to write it is done: the client need not wait until its lock is free, nor hear of it
-        where that had gone. Whoever opens the maildrop next waits for it, which is the same client at the earliest.
+        Where there is nothing to write the client need not wait until its lock is free, nor hear of it where that had
+        gone: it lost nothing. Whoever opens the maildrop before waits for it (pop3service.keeper.IN_USE_WAITS).
         """
         self.stop_reading()
         closing, bridge = self.closing(request), self._keeper.bridge
