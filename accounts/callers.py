@@ -1,7 +1,7 @@
 """Who stands at the door: over which protocol, from where, and how well the connection is kept from others."""
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class Protocol(enum.StrEnum):
@@ -16,8 +16,7 @@ class Protocol(enum.StrEnum):
     __hash__ = str.__hash__
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """One connection. `address` is an IP address as text; `tls` is empty or a version, such as TLSv1.3."""
 
     protocol: Protocol

@@ -17,6 +17,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -80,8 +81,7 @@ class MessageGoneError(Exception):
     permanent = True
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRequest:
+class OpenRequest(NamedTuple):
     """A session of `worker` wants the maildrop, if need be from a dead holder of its lock.
 
     `login_delay` seconds have to lie between the beginnings of two sessions.
@@ -93,8 +93,7 @@ class OpenRequest:
     login_delay: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An open maildrop; `message_count` and `octets` (of all messages together) are what STAT says."""
 
     mailbox_id: int
@@ -154,8 +153,7 @@ class PieceRequest:
     piece: int
 
 
-@dataclass(frozen=True, slots=True)
-class CloseRequest:
+class CloseRequest(NamedTuple):
     """The end of a session: uids of the messages it retrieved, and of those it deleted (only by QUIT)."""
 
     mailbox_id: int

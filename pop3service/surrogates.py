@@ -30,7 +30,7 @@ class Source(Protocol):
 
 def shown(opened: Opened, added: Mapping[int, int]) -> Opened:
     """The maildrop with the octets of its surrogates; `added` is mailstore.surrogates.read_surrogates's."""
-    return replace(opened, octets=opened.octets + sum(added.values()))
+    return opened._replace(octets=opened.octets + sum(added.values()))
 
 
 def shown_listing(listing: Listing, added: Mapping[int, int]) -> Listing:

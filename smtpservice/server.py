@@ -9,7 +9,6 @@ import contextlib
 import logging
 import ssl
 import time
-from dataclasses import replace
 from typing import Protocol, cast
 
 from accounts.callers import Caller
@@ -363,7 +362,7 @@ class Connection(asyncio.Protocol):
             return
         self._transport = transport
         version = transport.get_extra_info("ssl_object").version() or ""
-        self._caller = replace(self._caller, tls=version)
+        self._caller = self._caller._replace(tls=version)
         self._session.tls_started()
 
     def _regulate(self) -> None:

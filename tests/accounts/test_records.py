@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -61,7 +60,7 @@ def test_refusals_that_are_alike_within_a_minute_are_one_record_that_counts_them
     assert kept() == [("jules@maison.mrs", 3)]
     clock.now += 59
     gathered.add(WRONG)
-    gathered.add(replace(WRONG, milliseconds=99))
+    gathered.add(WRONG._replace(milliseconds=99))
     flush(gathered)
     assert kept() == [("jules@maison.mrs", 5)]
     row = LoginRecord.objects.get()
@@ -112,7 +111,7 @@ def test_not_all_of_many_are_brought_up_to_date_at_once(monkeypatch: pytest.Monk
     gathered = Records(clock)
     for _ in range(2):
         for number in range(5):
-            gathered.add(replace(RIGHT, login=str(number)))
+            gathered.add(RIGHT._replace(login=str(number)))
         flush(gathered)
     clock.now += 60
     written = []
@@ -125,12 +124,12 @@ def test_not_all_of_many_are_brought_up_to_date_at_once(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "other",
     [
-        replace(WRONG, login="alfred@maison.mrs"),
-        replace(WRONG, caller=replace(CALLER, address="192.0.2.8")),
-        replace(WRONG, caller=replace(CALLER, protocol=Protocol.SMTP)),
-        replace(WRONG, mechanism="LOGIN"),
-        replace(WRONG, result=LoginResult.ADMITTED),
-        replace(WRONG, app_password="telephone"),
+        WRONG._replace(login="alfred@maison.mrs"),
+        WRONG._replace(caller=CALLER._replace(address="192.0.2.8")),
+        WRONG._replace(caller=CALLER._replace(protocol=Protocol.SMTP)),
+        WRONG._replace(mechanism="LOGIN"),
+        WRONG._replace(result=LoginResult.ADMITTED),
+        WRONG._replace(app_password="telephone"),
     ],
 )
 def test_tries_that_differ_are_two_records(other: Attempt) -> None:
@@ -144,7 +143,7 @@ def test_tries_that_differ_are_two_records(other: Attempt) -> None:
 def test_many_are_written_with_few_statements(django_assert_num_queries: DjangoAssertNumQueries) -> None:
     gathered = Records(Clock())
     for number in range(50):
-        gathered.add(replace(RIGHT, login=str(number)))
+        gathered.add(RIGHT._replace(login=str(number)))
     with django_assert_num_queries(3):  # SAVEPOINT, INSERT, RELEASE
         flush(gathered)
     with django_assert_num_queries(0):
@@ -186,14 +185,14 @@ def test_what_does_not_fit_is_dropped_and_said(
     monkeypatch.setattr(records, "MOST_FAILURES_WAITING", 2)
     gathered = Records(Clock())
     for number in range(4):
-        gathered.add(replace(WRONG, login=f"wrong {number}"))
+        gathered.add(WRONG._replace(login=f"wrong {number}"))
     for number in range(4):
-        gathered.add(replace(RIGHT, login=f"right {number}"))
-    gathered.add(replace(RIGHT, login="right 0"))
+        gathered.add(RIGHT._replace(login=f"right {number}"))
+    gathered.add(RIGHT._replace(login="right 0"))
     flush(gathered)
     assert [login for login, _ in kept()] == ["wrong 0", "wrong 1", "right 0", "right 1", "right 2"]
     assert "3 login records were dropped" in caplog.text
-    gathered.add(replace(WRONG, login="wrong 9"))
+    gathered.add(WRONG._replace(login="wrong 9"))
     flush(gathered)
     assert kept()[-1] == ("wrong 9", 1)
     assert caplog.text.count("were dropped") == 1
@@ -204,7 +203,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(records, "MOST_OPEN", 2)
     gathered = Records(Clock())
     for number in (1, 2, 3, 3, 1):
-        gathered.add(replace(WRONG, login=str(number)))
+        gathered.add(WRONG._replace(login=str(number)))
     flush(gathered)
     assert kept() == [("1", 1), ("2", 1), ("3", 2), ("1", 1)]
     assert len(gathered._open[False]) == 2
@@ -240,7 +239,7 @@ def test_a_failure_is_one_line_in_the_log_and_a_success_none(caplog: pytest.LogC
     caplog.set_level(logging.INFO)
     gathered = Records(Clock())
     for _ in range(3):
-        gathered.add(replace(WRONG, login="jules\r\nERROR é"))
+        gathered.add(WRONG._replace(login="jules\r\nERROR é"))
     gathered.add(RIGHT)
     (line,) = [record.getMessage() for record in caplog.records if record.name == "accounts.records"]
     assert line == r"login refused: pop3 from 192.0.2.7 as 'jules\ufffd\ufffdERROR \xe9': wrong"
@@ -250,7 +249,7 @@ def test_a_record_outlives_its_mailbox() -> None:
     create_domain(name="maison.mrs")
     mailbox: Mailbox = create_account(username="jules", password="x").mailboxes.get()
     gathered = Records(Clock())
-    gathered.add(replace(RIGHT, mailbox_id=mailbox.pk))
+    gathered.add(RIGHT._replace(mailbox_id=mailbox.pk))
     flush(gathered)
     gone = mailbox.pk
     mailbox.delete()

@@ -55,7 +55,7 @@ def test_one_that_is_read_on_with_is_nobody_elses() -> None:
     listings = Listings(10_000)
     assert listings.take(opened) is None
     listings.put(opened, listing)
-    assert listings.take(replace(opened, version=2)) is listing
+    assert listings.take(opened._replace(version=2)) is listing
     assert listings.take(opened) is None
 
 
