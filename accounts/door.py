@@ -156,17 +156,20 @@ class Door:
         return await self._recorded(trying, self._by_token(trying, token))
 
     async def find_revoked(self, tokens: Iterable[BearerToken]) -> set[BearerToken]:
-        """Those that would let nobody in any more. Where the issuer cannot be asked they count as valid.
+        """Those that would let nobody in any more. One about which the issuer cannot be asked counts as valid.
 
         One after another, and about each of them the issuer is asked once in a minute at most (accounts.tokens).
         """
         revoked: set[BearerToken] = set()
-        try:
-            for token in tokens:
+        failure: Exception | None = None
+        for token in tokens:
+            try:
                 if await self._tokens.grant(token.secret) is None:
                     revoked.add(token)
-        except Exception:
-            logger.exception("the bearer tokens of open sessions were not all asked about")
+            except Exception as error:  # which is no reason to let the others stay
+                failure = error
+        if failure is not None:
+            logger.error("the bearer tokens of open sessions were not all asked about", exc_info=failure)
         return revoked
 
     async def chores(self) -> NoReturn:

@@ -1,6 +1,7 @@
 """Bearer tokens at the door: the token says who comes in, and opens what that user may open."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -126,6 +127,22 @@ def test_where_the_issuer_is_away_a_token_counts_as_valid(
     issuer.answer = lambda handler: handler.say(b"", 503)
     assert entrance.drive(entrance.door.find_revoked([token])) == set()
     assert "were not all asked about" in caplog.text
+
+
+def test_a_question_that_fails_keeps_no_other_token_valid(entrance: House, issuer: Issuer) -> None:
+    tokens = [come(entrance).token, come(entrance, ALFRED, "alfred").token]
+    issuer.tokens.clear()
+    entrance.clock.now += 60
+    failures = [503]
+
+    def fail_once(handler: Any) -> None:
+        issuer.answer = None
+        handler.say(b"", failures.pop())
+
+    issuer.answer = fail_once
+    assert entrance.drive(entrance.door.find_revoked(tokens)) == {tokens[1]}
+    assert entrance.drive(entrance.door.find_revoked(tokens)) == set(tokens)
+    assert not failures
 
 
 def test_where_no_tokens_are_taken_none_opens(house: House) -> None:
