@@ -4,6 +4,7 @@ A limit in seconds is promised for such a machine, and tests share theirs with o
 in question waited for a processor, ready to run, is somebody else's time, and Linux says how much it was.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -33,9 +34,8 @@ def _waited(processes: Iterable[int]) -> float:
     """Seconds that the threads of these processes were ready and another thread had the processor."""
     nanoseconds = 0
     for process in processes:
-        for statistics in Path(f"/proc/{process}/task").glob("*/schedstat"):
-            try:
-                nanoseconds += int(statistics.read_text().split()[1])
-            except FileNotFoundError:  # the thread has ended
-                continue
+        with contextlib.suppress(FileNotFoundError):  # the process has ended
+            for statistics in Path(f"/proc/{process}/task").glob("*/schedstat"):
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has
+                    nanoseconds += int(statistics.read_text().split()[1])
     return nanoseconds / 1e9
