@@ -14,6 +14,8 @@ from tests.e2e import maildrops
 from tests.e2e.filling import address, fill
 from tests.e2e.running import Platform, Server
 
+pytestmark = pytest.mark.once
+
 #: MAIL_MAX_OCTETS of the server; the messages below have 25 MB more.
 MOST = 2_000_000
 OVER = MOST + 25_000_000

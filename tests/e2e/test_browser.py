@@ -221,6 +221,7 @@ def test_a_domain_a_user_and_the_way_of_a_message(page: Page, pop3: Server, smtp
     expect(page.get_by_text("Restored 1 message").first).to_be_visible()
 
 
+@pytest.mark.once
 def test_a_suspended_mailbox_is_not_opened_until_it_is_active_again(page: Page, pop3: Server) -> None:
     assert not is_refused(pop3, "carl")
     page.goto("/admin/accounts/mailbox/?q=carl")
@@ -232,6 +233,7 @@ def test_a_suspended_mailbox_is_not_opened_until_it_is_active_again(page: Page, 
     assert not is_refused(pop3, "carl")
 
 
+@pytest.mark.once
 def test_a_file_of_accounts_is_checked_put_right_and_imported(page: Page, pop3: Server) -> None:
     def choose_file(content: str) -> None:
         file = {"name": "class.csv", "mimeType": "text/csv", "buffer": content.encode()}
@@ -253,6 +255,7 @@ def test_a_file_of_accounts_is_checked_put_right_and_imported(page: Page, pop3: 
     assert f"emil@{DOMAIN}" in download.value.path().read_text()
 
 
+@pytest.mark.once
 def test_a_new_password_opens_the_mailbox_and_the_old_one_no_more(page: Page, pop3: Server) -> None:
     page.goto("/admin/accounts/user/?q=fred")
     page.get_by_role("row", name="fred").get_by_role("link", name="Set password").click()
@@ -276,6 +279,7 @@ def reload_until(page: Page, text: str) -> None:
     raise AssertionError(f"no {text!r} on {page.url}")
 
 
+@pytest.mark.once
 def test_an_app_password_opens_its_session_is_ended_and_it_is_revoked(page: Page, pop3: Server) -> None:
     page.goto("/admin/accounts/user/?q=gina")
     page.get_by_role("row", name="gina").get_by_role("link").first.click()

@@ -109,6 +109,7 @@ def test_what_the_server_sends_is_a_trace_header_and_what_was_received(pop3: Ser
         assert got[trace.end() :] == message
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("origin", ORIGINS)
 @pytest.mark.parametrize("name", CLIENTS)
 def test_every_byte_arrives(

@@ -4,6 +4,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.e2e import maildrops
 from tests.e2e.filling import address, fill
 from tests.e2e.running import PASSWORD, Platform
@@ -11,6 +13,7 @@ from tests.e2e.running import PASSWORD, Platform
 MESSAGES = [b"Subject: %d\r\n\r\n.dots\r\n..\r\n\r\nend %d\r\n" % (number, number) for number in range(5)]
 
 
+@pytest.mark.once
 def test_mail_is_moved_from_one_mailbox_to_another(
     platform: Platform, tmp_path: Path, require_program: Callable[[str], str]
 ) -> None:

@@ -87,6 +87,7 @@ def test_an_unknown_address_is_said_without_a_traceback(house: Platform) -> None
     assert said == "CommandError: no such mailbox: nobody@maison.mrs; add it with addaccount, or in admin\n"
 
 
+@pytest.mark.once
 def test_a_person_who_watches_sees_a_bar(house: Platform, tmp_path: Path) -> None:
     mbox, address = tmp_path / "all.mbox", "watched@maison.mrs"
     mbox.write_bytes((FROM_LINE + b"A: 1\n\n" + b"some text\n" * 20_000 + b"\n") * 10)

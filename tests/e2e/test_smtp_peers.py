@@ -160,6 +160,7 @@ def fetched(port: int, address: str) -> list[bytes]:
     return messages
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("peer", PEERS)
 def test_what_a_peer_sends_is_what_poplib_reads(

@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.conftest import MakePlatform
 from tests.e2e.running import PASSWORD, Platform, Server, free_port, greets
 
+pytestmark = pytest.mark.once
+
 DOMAIN = "maison.mrs"
 JULES, ALFRED, OUTSIDE = f"jules@{DOMAIN}", f"alfred@{DOMAIN}", "friend@elsewhere.example"
 MESSAGE = b"Subject: Bread\n\nFor Sunday, please.\n"
