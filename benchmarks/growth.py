@@ -7,6 +7,7 @@ One worker on SQLite, then one on PostgreSQL, on one core; a client that does on
 - **LIST, UIDL**: lines a second, of a listing that the worker remembers; and LIST when it has to be read;
 - **after deliveries**: connect, log in, `LIST n` of the last message, QUIT, when so many messages have come since the
   last time: that reads what is new, and should cost what that costs, whatever was there before;
+- **after a deletion**: the same, when nothing has come, and the session before has deleted one;
 - **QUIT** after 1,000 DELE.
 """
 
@@ -49,6 +50,7 @@ class Found:
     read: float = 0.0
     lines: dict[str, tuple[float, float]] = field(default_factory=dict)
     after: dict[int, float] = field(default_factory=dict)
+    after_deletion: float = 0.0
     quit: float | None = None
 
 
@@ -64,6 +66,7 @@ def examine(server: Server, name: str, messages: int, deliver: Callable[[str, in
             found.lines[command] = lines(server, client, command, messages)
     for new in NEW:
         found.after[new] = statistics.median(after_deliveries(server, name, new, deliver) for _ in range(TURNS))
+    found.after_deletion = statistics.median(after_deletion(server, name) for _ in range(TURNS))
     if messages >= DELETED:
         client = Client(server.port, name)
         for number in range(1, DELETED + 1):
@@ -85,6 +88,14 @@ def after_deliveries(server: Server, name: str, new: int, deliver: Callable[[str
     """Seconds of a session that asks for the last message, so many having come since one that did so."""
     look_at_last(server.port, name)
     deliver(name, new)
+    return timed(lambda: look_at_last(server.port, name))
+
+
+def after_deletion(server: Server, name: str) -> float:
+    """Seconds of a session that asks for the last message, after one that did so and deleted the first."""
+    with Client(server.port, name) as client:
+        client.do("LIST 1")
+        client.do("DELE 1")
     return timed(lambda: look_at_last(server.port, name))
 
 
@@ -168,6 +179,7 @@ def _table(found: list[Found]) -> str:
         rows.append(["the same, of processor time", *told])
     for new in NEW:
         rows.append([f"{new:,} new, log in and look at the last", *(_ms(each.after[new]) for each in found)])
+    rows.append(row("one deleted, log in and look at the last", lambda each: _ms(each.after_deletion)))
     rows.append(row(f"QUIT after {DELETED:,} DELE", lambda each: _ms(each.quit) if each.quit else ""))
     return report.table(("Messages", *(f"{each.messages:,}" for each in found)), rows)
 

@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import connection, transaction
@@ -29,6 +29,8 @@ from mailstore.models import Maildrop
 from mailstore.rows import MailboxGoneError, among, count_and_sum, live_messages, lock_maildrops, recount, save_changed
 
 logger = logging.getLogger(__name__)
+
+Column = TypeVar("Column", "array[int]", bytearray)
 
 #: Uids in one statement; SQLite and PostgreSQL take many more.
 _UIDS = 900
@@ -126,6 +128,8 @@ class Listing:
     marked: bytearray = field(default_factory=bytearray)
     #: The sum of `octets`.
     octets_in_all: int = 0
+    #: Uids of those that the session which had it has deleted: whoever reads on with it leaves them out.
+    gone: "array[int]" = field(default_factory=lambda: array("Q"))
 
     def __len__(self) -> int:
         return len(self.uids)
@@ -142,6 +146,31 @@ class Listing:
         """They have been marked as retrieved."""
         for uid in uids:
             self.marked[bisect_left(self.uids, uid)] = 1
+
+    def without_gone(self) -> "Listing":
+        """A listing of those that are not `gone`; this one stays as it is."""
+        at = sorted(bisect_left(self.uids, uid) for uid in self.gone)
+        kept = [slice(*ends) for ends in zip([0, *(index + 1 for index in at)], [*at, len(self)], strict=True)]
+
+        def rest(column: Column) -> Column:
+            left = column[:0]
+            for part in kept:
+                left += column[part]
+            return left
+
+        gone = set(at)
+        return Listing(
+            uidvalidity=self.uidvalidity,
+            uids=rest(self.uids),
+            octets=rest(self.octets),
+            wire_octets=rest(self.wire_octets),
+            header_octets=rest(self.header_octets),
+            unique_ids={
+                index - bisect_left(at, index): given for index, given in self.unique_ids.items() if index not in gone
+            },
+            marked=rest(self.marked),
+            octets_in_all=self.octets_in_all - sum(self.octets[index] for index in at),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +265,17 @@ def _answer(
 
 def read_listing(opened: Opened, known: Listing | None = None) -> Listing:
     """The messages of an open maildrop. `known` are those that were read of it before: where nothing has gone since
-    then, what has come is read and added to it, which costs as much as that is, however many there are. Nobody else
-    may read on with it at the same time, nor later if this raises.
+    then but what it says itself, what has come is read and added to it, which costs as much as that is, however many
+    there are. Nobody else may read on with it at the same time, nor later if this raises.
 
     Raises MaildropInconsistentError where they do not add up to what STAT said; the counters are then put right, so
     that the next session is.
     """
     # Uids only ever grow, also those of what comes back: the count fits only if all that was known is there still.
-    if known is not None and known.uidvalidity == opened.uidvalidity and _read_on(known, opened):
-        return known
+    if known is not None and known.uidvalidity == opened.uidvalidity:
+        known = known.without_gone() if known.gone else known
+        if _read_on(known, opened):
+            return known
     listing = Listing(opened.uidvalidity)
     if not _read_on(listing, opened):
         logger.error("maildrop %d: counters differ from its messages and are put right", opened.mailbox_id)

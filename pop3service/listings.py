@@ -8,8 +8,9 @@ from mailstore.maildrop import Listing, Opened
 
 Value = TypeVar("Value")
 
-#: Octets that a message takes in a listing, a listing itself, and a unique-id that came with a message.
-MESSAGE_OCTETS = 36
+#: Octets that a message takes in a listing (8 of them once it is deleted), a listing itself, and a unique-id that came
+#: with a message.
+MESSAGE_OCTETS = 44
 LISTING_OCTETS = 800
 UNIQUE_ID_OCTETS = 160
 #: Messages in all the orders: up to 24 octets each, and an order as much as so many.

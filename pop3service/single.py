@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -150,6 +151,7 @@ class Single:
         """It was done."""
         if self.stored:
             self.stored.mark(closing.retrieved)
+            self.stored.gone = array("Q", closing.deleted)
         self._keeper.sessions.end(self._entry, Ending.QUIT, self.tally, closed.messages)
         self._keeper.held.discard(self.opened.lock)
 

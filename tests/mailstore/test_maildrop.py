@@ -1,6 +1,9 @@
 """A maildrop is open in one session, never moves, and loses nothing but what its session deleted."""
 
 import uuid
+from array import array
+from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 from pytest_django import DjangoAssertNumQueries
@@ -174,6 +177,40 @@ class TestListing:
         assert list(read_listing(opened(mailbox), known).uids) == [2, 3, 4, 5]
         with pytest.raises(MaildropInconsistentError):  # a session that has lost its lock
             read_listing(first, later)
+
+    @pytest.mark.parametrize("deleted", [[1], [4], [1, 3], [2, 4], [1, 2, 3, 4]])
+    def test_of_one_that_is_known_what_its_session_deleted_is_left_out(
+        self, mailbox: FoundMailbox, django_assert_num_queries: DjangoAssertNumQueries, deleted: list[int]
+    ) -> None:
+        """So the next session of a client that deletes what is old reads what is new, and not all that is there."""
+        fill(mailbox.id, b"one", b"two")
+        fill(mailbox.id, b"three", unique_id="three")
+        fill(mailbox.id, b"four")
+        first = opened(mailbox)
+        known = read_listing(first)
+        before = deepcopy(known)
+        known.gone = array("Q", deleted)
+        close_maildrops([CloseRequest(mailbox.id, first.lock, deleted=deleted)])
+        fill(mailbox.id, b"five")
+        session = opened(mailbox)
+        with django_assert_num_queries(1):
+            listing = read_listing(session, known)
+        assert listing == read_listing(session)
+        assert list(listing.uids) == [uid for uid in (1, 2, 3, 4, 5) if uid not in deleted]
+        # A session that has lost its lock may have it still.
+        assert replace(known, gone=before.gone) == before
+
+    def test_of_one_that_is_known_nothing_is_left_out_but_what_has_gone(self, mailbox: FoundMailbox) -> None:
+        """Somebody else has deleted another one since."""
+        fill(mailbox.id, b"one", b"two", b"xxx")
+        first = opened(mailbox)
+        known = read_listing(first)
+        known.gone = array("Q", [1])
+        close_maildrops([CloseRequest(mailbox.id, first.lock, deleted=[1])])
+        other = opened(mailbox, OTHER)
+        close_maildrops([CloseRequest(mailbox.id, other.lock, deleted=[3])])
+        fill(mailbox.id, b"yyy")
+        assert list(read_listing(opened(mailbox), known).uids) == [2, 4]
 
     def test_counters_that_do_not_fit_are_put_right(self, mailbox: FoundMailbox) -> None:
         fill(mailbox.id, b"one")
