@@ -23,7 +23,8 @@ from mailstore.models import Maildrop
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """One session's hold on a maildrop; no two sessions ever have the same."""
+    """One session's hold on a maildrop, of which no two sessions ever have the same; locks of several maildrops that
+    were taken with one statement are the same."""
 
     worker: UUID
     serial: int

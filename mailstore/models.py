@@ -20,7 +20,7 @@ class Maildrop(models.Model):
 
     Counters are of the live messages (not of the shelf) and are kept on write. `version` is raised by every change
     of the set of live messages, so that equal versions mean equal listings. The lock is held where `lock_worker` is
-    set; `lock_serial` goes up with each locking, so (worker, serial) names one session for ever.
+    set; `lock_serial` goes up with each locking, so (worker, serial) names one session of the maildrop for ever.
     """
 
     mailbox = models.OneToOneField(Mailbox, primary_key=True, on_delete=models.CASCADE, related_name="maildrop")

@@ -73,9 +73,10 @@ class Keeper:
         self.orders: Remembered[Order] = Remembered(ORDERED_MESSAGES)
         self.ahead = ReadAhead(bridge, self.start)
         self.sessions = Sessions()
-        #: Logins under way per mailbox, and the locks that are held by sessions or being freed.
+        #: Logins under way per mailbox, and the locks that are held by sessions or being freed. Those that were taken
+        #: at the same moment have one serial, so the mailbox belongs to the name.
         self.opening: Counter[int] = Counter()
-        self.held: set[Lock] = set()
+        self.held: set[Named] = set()
         self.admitted: Admitted = {}
         #: Logins that may have a lock already of which no session knows yet (pop3service.entering), and its mailbox.
         self.entering: dict[object, int] = {}
@@ -184,7 +185,7 @@ class Keeper:
         """Whether a lock is ours and no session knows of it: the answer to its opening was lost."""
         if holder.worker != self.worker or mailbox_id in list(self.entering.values()):
             return False
-        return holder not in self.held
+        return (mailbox_id, holder.serial) not in self.held
 
     def _count(self, mailbox_ids: Collection[int], step: int) -> None:
         for mailbox_id in mailbox_ids:
@@ -206,7 +207,7 @@ class Keeper:
     def _see_released(self, request: CloseRequest, asked: "asyncio.Future[Closed]") -> None:
         self._tasks.discard(asked)
         if asked.exception() is None:
-            self.held.discard(request.lock)
+            self._let_go(request)
         else:
             self.start(self._release(request, asked))
 
@@ -222,8 +223,11 @@ class Keeper:
                     asked = None
                     await asyncio.sleep(RELEASE_WAIT)
                     continue
-            self.held.discard(request.lock)
+            self._let_go(request)
             return
+
+    def _let_go(self, request: CloseRequest) -> None:
+        self.held.discard((request.mailbox_id, request.lock.serial))
 
     def release_unknown(self, mailbox_id: int) -> None:
         """Free the lock that an opening may have taken whose answer was lost with a database connection."""

@@ -65,7 +65,7 @@ class Single:
         self._added: dict[int, int] = {}  # by uid, octets that surrogates have more than their messages
         #: What the session has sent of it.
         self.tally = Tally()
-        keeper.held.add(opened.lock)
+        keeper.held.update(self.names)
 
     async def show(self, *, as_stored: bool) -> Opened:
         """The maildrop as the session sees it: without UTF8, with surrogates in the place of some messages."""
@@ -153,13 +153,13 @@ class Single:
             self.stored.mark(closing.retrieved)
             self.stored.gone = array("Q", closing.deleted)
         self._keeper.sessions.end(self._entry, Ending.QUIT, self.tally, closed.messages)
-        self._keeper.held.discard(self.opened.lock)
+        self._keeper.held.difference_update(self.names)
 
     def failed(self, *, lost: bool = False) -> None:
         """It was not; the lock is to be freed still, unless it is `lost`."""
         self._keeper.sessions.end(self._entry, Ending.FAILED, self.tally)
         if lost:
-            self._keeper.held.discard(self.opened.lock)
+            self._keeper.held.difference_update(self.names)
         else:
             self.release()
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +11,14 @@ from django.utils import timezone
 
 from accounts import door
 from accounts.lookup import FoundMailbox
+from mailstore import maildrop
 from mailstore.locks import Lock
 from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops
 from mailstore.models import Maildrop
 from mailstore.rows import live_messages
 from pop3service import keeper, single, workers
 from pop3service.models import Worker
-from tests.mailstore.mailboxes import fill
+from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.mailboxes import IN_USE, JULES, Gate, lock, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
 from tests.pop3service.serving import Client, DatabaseServed, wait_until
@@ -53,6 +54,26 @@ class TestLock:
                 assert second.say("PASS x").startswith(answer)
                 first.send(b"QUIT\r\n")
                 wait_until(lambda: served.open() == 1)
+
+    def test_it_lasts_though_another_of_the_same_moment_ends(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Locks that are taken with one statement have the same serial."""
+        now = timezone.now()
+        monkeypatch.setattr(maildrop, "timezone", SimpleNamespace(now=lambda: now))
+        alfred = make_mailbox("alfred")
+        served = serve_mailboxes()
+        with served.connect() as client, served.connect() as other:
+            client.log_in(JULES, "x").say("DELE 1")
+            other.log_in("alfred", "x")
+            serials = Maildrop.objects.values_list("lock_serial", flat=True)
+            assert len(serials) == 2
+            assert len(set(serials)) == 1
+            assert other.say("QUIT").startswith(b"+OK")
+            wait_until_free(alfred)
+            wait_until(lambda: len(served.keeper.held) == 1)
+            assert try_login(served).startswith(IN_USE)
+            assert client.say("QUIT").endswith(b"(2 messages left)")
 
     def test_a_client_that_is_back_at_once_waits_for_its_old_session(
         self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
