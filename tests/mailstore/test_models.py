@@ -182,6 +182,8 @@ def sessions(mailbox: FoundMailbox) -> None:
     maildrop.close_maildrops([CloseRequest(mailbox.id, session.lock, retrieved=[1], deleted=[1, 2])])
     (idle,) = maildrop.open_at_once([OpenRequest(mailbox.id, uuid.uuid4())])
     assert isinstance(idle, Opened)
+    listing.gone.extend([1, 2])
+    assert list(maildrop.read_listing(idle, listing).uids) == [3]
     maildrop.close_maildrops([CloseRequest(mailbox.id, idle.lock)])
     several(mailbox)
 
