@@ -48,7 +48,7 @@ _FREE = """
 UPDATE mailstore_maildrop SET lock_worker = NULL
 WHERE {first}mailbox_id = ANY($mailbox_ids::bigint[])
     AND lock_worker = $worker::uuid AND mailbox_id || '.' || lock_serial = ANY($locks::text[]){in_order}
-RETURNING mailbox_id{unhurried}
+RETURNING mailbox_id, lock_serial{unhurried}
 """
 _FREE_OR_DEAD = {
     False: "lock_worker IS NULL",
@@ -94,9 +94,9 @@ def take_locks(
     return [row[:_COLUMNS] for row in rows]
 
 
-def free_locks(held: Sequence[tuple[int, Lock]]) -> set[int]:
-    """Free the locks that are in force still; answers the mailboxes of those."""
-    freed: set[int] = set()
+def free_locks(held: Sequence[tuple[int, Lock]]) -> set[tuple[int, int]]:
+    """Free the locks that are in force still; answers the mailbox and the serial of each of those."""
+    freed: set[tuple[int, int]] = set()
     for worker, of_worker in groupby(held, key=lambda each: each[1].worker):  # one, nearly always
         its = [(mailbox_id, lock.serial) for mailbox_id, lock in of_worker]
         with unhurried():
@@ -106,7 +106,7 @@ def free_locks(held: Sequence[tuple[int, Lock]]) -> set[int]:
                 worker=worker,
                 locks=[f"{mailbox_id}.{serial}" for mailbox_id, serial in its],
             )
-        freed.update(row[0] for row in rows)
+        freed.update(row[:2] for row in rows)
     return freed
 
 

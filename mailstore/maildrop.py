@@ -338,14 +338,16 @@ def close_maildrops(requests: Sequence[CloseRequest]) -> list[Closed | LockLostE
     deleting = [request for request in requests if request.deleted]
     reading = [request for request in requests if request.retrieved and not request.deleted]
     idle = [request for request in requests if not (request.retrieved or request.deleted)]
-    closed = _close_deleting(deleting, now) if deleting else {}
+    closed = _free(idle)
     if reading:
         with transaction.atomic():
             closed |= _free(reading)
             for request in reading:
                 if (request.mailbox_id, request.lock) in closed:
                     _mark_retrieved(request, now)
-    closed |= _free(idle)
+    # Last: if anything fails all sessions hear of it, and none of them that anything was deleted.
+    if deleting:
+        closed |= _close_deleting(deleting, now)
     # Of two requests to end the same session the second comes too late.
     return [
         closed.pop(key) if (key := (request.mailbox_id, request.lock)) in closed else LockLostError(request.mailbox_id)
@@ -356,7 +358,11 @@ def close_maildrops(requests: Sequence[CloseRequest]) -> list[Closed | LockLostE
 def _free(requests: Sequence[CloseRequest]) -> dict[tuple[int, Lock], Closed]:
     """End sessions that deleted nothing."""
     freed = free_locks([(request.mailbox_id, request.lock) for request in requests])
-    return {(request.mailbox_id, request.lock): Closed(0, 0) for request in requests if request.mailbox_id in freed}
+    return {
+        (request.mailbox_id, request.lock): Closed(0, 0)
+        for request in requests
+        if (request.mailbox_id, request.lock.serial) in freed
+    }
 
 
 def _close_deleting(requests: Sequence[CloseRequest], now: datetime) -> dict[tuple[int, Lock], Closed]:

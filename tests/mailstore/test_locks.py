@@ -80,7 +80,7 @@ class TestFree:
         held = take(mailbox)[mailbox.id]
         assert not free_locks([(mailbox.id, Lock(OTHER, held.serial)), (mailbox.id, Lock(WORKER, held.serial + 1))])
         assert holder(mailbox) == held
-        assert free_locks([(mailbox.id, held)]) == {mailbox.id}
+        assert free_locks([(mailbox.id, held)]) == {(mailbox.id, held.serial)}
         assert holder(mailbox) is None
         assert not free_locks([(mailbox.id, held)])
 

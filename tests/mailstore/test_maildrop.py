@@ -6,10 +6,12 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
+from django.db import OperationalError
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.lookup import FoundMailbox
 from accounts.models import Mailbox
+from mailstore import maildrop
 from mailstore.locks import Lock
 from mailstore.maildrop import (
     Closed,
@@ -275,6 +277,34 @@ class TestClose:
         (answer,) = close_maildrops([CloseRequest(mailbox.id, dead, retrieved=[1])])
         assert isinstance(answer, LockLostError)
         assert live_messages(mailbox.id).get().retrieved_at is None
+
+    def test_nor_where_the_one_that_has_the_lock_ends_at_the_same_moment(self, mailbox: FoundMailbox) -> None:
+        fill(mailbox.id, b"one")
+        lost = opened(mailbox).lock
+        taken = opened(mailbox, take_from=lost).lock
+        first, second = close_maildrops([CloseRequest(mailbox.id, lock, retrieved=[1]) for lock in (lost, taken)])
+        assert isinstance(first, LockLostError)
+        assert second == Closed(0, 0)
+        assert live_messages(mailbox.id).get().retrieved_serial == taken.serial
+
+    def test_nothing_is_deleted_where_something_fails_for_others(
+        self, mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """All who end at the same moment are told of the error, so it has to be true for all of them (promise 2)."""
+        fill(mailbox.id, b"one")
+        other = make_mailbox("other")
+        requests = [
+            CloseRequest(mailbox.id, opened(mailbox).lock, deleted=[1]),
+            CloseRequest(other.id, opened(other).lock),
+        ]
+
+        def fail(*_: object) -> None:
+            raise OperationalError("the database has gone")
+
+        monkeypatch.setattr(maildrop, "_free", fail)
+        with pytest.raises(OperationalError):
+            close_maildrops(requests)
+        assert live_messages(mailbox.id).count() == 1
 
     def test_a_listing_knows_what_is_marked_as_retrieved(self, mailbox: FoundMailbox) -> None:
         fill(mailbox.id, b"one", b"two", b"three")
