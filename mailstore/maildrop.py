@@ -251,12 +251,13 @@ def _answer(
     now: datetime,
 ) -> Opened | Refused:
     mine, row = opened.get(request.mailbox_id), rows.get(request.mailbox_id)
+    tried = first[request.mailbox_id] is request
     if mine is not None:
-        return mine if first[request.mailbox_id] is request else MaildropInUseError(mine.mailbox_id, mine.lock, now)
+        return mine if tried else MaildropInUseError(mine.mailbox_id, mine.lock, now)
     if row is None:
         return MailboxGoneError(request.mailbox_id)
     lock = Lock(row.lock_worker, row.lock_serial) if row.lock_worker else None
-    if lock is not None and lock != request.take_from:
+    if lock is not None and not (tried and lock == request.take_from):
         return MaildropInUseError(row.mailbox_id, lock, row.locked_at or now)
     # Free, and not taken: a host whose clock is ahead may have opened it, but nobody waits longer than the delay.
     rested = (now - row.opened_at).total_seconds() if row.opened_at else 0.0

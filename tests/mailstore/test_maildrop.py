@@ -93,6 +93,12 @@ class TestOpen:
         assert taken.lock != dead
         assert in_use(mailbox, take_from=dead).holder == taken.lock
 
+    def test_who_is_behind_another_that_may_not_take_it_is_told_that_it_is_in_use(self, mailbox: FoundMailbox) -> None:
+        """And of no login delay, which nobody had to wait for: the lock is to be taken with the next try."""
+        dead = opened(mailbox).lock
+        answers = open_maildrops([OpenRequest(mailbox.id, OTHER), OpenRequest(mailbox.id, OTHER, take_from=dead)])
+        assert [each.holder for each in answers if isinstance(each, MaildropInUseError)] == [dead, dead]
+
     def test_a_mailbox_that_vanished_is_gone(self, mailbox: FoundMailbox) -> None:
         Mailbox.objects.filter(id=mailbox.id).delete()
         (answer,) = open_maildrops([OpenRequest(mailbox.id, WORKER)])
