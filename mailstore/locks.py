@@ -10,7 +10,7 @@ gets another serial, since serials are not below the clock's microseconds.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -112,13 +112,21 @@ def free_locks(held: Sequence[tuple[int, Lock]]) -> set[tuple[int, int]]:
 
 def find_holders(mailbox_ids: Sequence[int]) -> list[Lock | None]:
     """For each mailbox the lock that is held on its maildrop; None where it is free. Made for `bridge.gather`."""
+    held = find_held(mailbox_ids)
+    return [held[mailbox_id][0] if mailbox_id in held else None for mailbox_id in mailbox_ids]
+
+
+def find_held(mailbox_ids: Collection[int]) -> dict[int, tuple[Lock, datetime]]:
+    """By mailbox, ascending, the locks that are held on these maildrops, and since when."""
+    if not mailbox_ids:
+        return {}
     rows = Maildrop.objects.filter(mailbox_id__in=set(mailbox_ids), lock_worker__isnull=False)
-    found = {
-        mailbox_id: Lock(worker, serial)
-        for mailbox_id, worker, serial in rows.values_list("mailbox_id", "lock_worker", "lock_serial")
-        if worker is not None
+    columns = rows.order_by("mailbox_id").values_list("mailbox_id", "lock_worker", "lock_serial", "locked_at")
+    return {
+        mailbox_id: (Lock(worker, serial), since)
+        for mailbox_id, worker, serial, since in columns
+        if worker is not None and since is not None
     }
-    return [found.get(mailbox_id) for mailbox_id in mailbox_ids]
 
 
 @contextmanager

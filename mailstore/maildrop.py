@@ -24,7 +24,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from mailstore.contents import octets_cursor
-from mailstore.locks import Lock, free_locks, take_locks
+from mailstore.locks import Lock, find_held, free_locks, take_locks
 from mailstore.models import Maildrop
 from mailstore.rows import MailboxGoneError, among, count_and_sum, live_messages, lock_maildrops, recount, save_changed
 
@@ -210,12 +210,25 @@ def open_maildrops(requests: Sequence[OpenRequest]) -> list[Opened | Refused]:
         first.setdefault(request.mailbox_id, request)
     opened = _take(first.values(), now)
     rows: dict[int, Maildrop] = {}
-    if others := first.keys() - opened.keys():
-        # In use, gone, or never opened before: with their rows made and locked it is sure which.
+    others = first.keys() - opened.keys()
+    in_use = find_in_use([first[mailbox_id] for mailbox_id in others])
+    if unsure := others - in_use.keys():
+        # Gone, or never opened before, or free by now: with their rows made and locked it is sure which.
         with transaction.atomic():
-            rows = lock_maildrops(others)
+            rows = lock_maildrops(unsure)
             opened |= _take([first[mailbox_id] for mailbox_id in rows], now)
-    return [_answer(request, first, opened, rows, now) for request in requests]
+    return [in_use.get(request.mailbox_id) or _answer(request, first, opened, rows, now) for request in requests]
+
+
+def find_in_use(requests: Sequence[OpenRequest]) -> dict[int, MaildropInUseError]:
+    """Those of the maildrops that another session has open. Their rows are not locked for it: a QUIT that deletes much
+    has locked its own for long, which neither who asks nor who asks at the same moment need wait for."""
+    dead = {request.mailbox_id: request.take_from for request in requests}
+    return {
+        mailbox_id: MaildropInUseError(mailbox_id, holder, since)
+        for mailbox_id, (holder, since) in find_held(dead).items()
+        if holder != dead[mailbox_id]
+    }
 
 
 def open_at_once(requests: Sequence[OpenRequest]) -> list[Opened | None]:
@@ -358,12 +371,9 @@ def close_maildrops(requests: Sequence[CloseRequest]) -> list[Closed | LockLostE
 
 def _free(requests: Sequence[CloseRequest]) -> dict[tuple[int, Lock], Closed]:
     """End sessions that deleted nothing."""
-    freed = free_locks([(request.mailbox_id, request.lock) for request in requests])
-    return {
-        (request.mailbox_id, request.lock): Closed(0, 0)
-        for request in requests
-        if (request.mailbox_id, request.lock.serial) in freed
-    }
+    ends = [(request.mailbox_id, request.lock) for request in requests]
+    freed = free_locks(ends)
+    return {(mailbox_id, lock): Closed(0, 0) for mailbox_id, lock in ends if (mailbox_id, lock.serial) in freed}
 
 
 def _close_deleting(requests: Sequence[CloseRequest], now: datetime) -> dict[tuple[int, Lock], Closed]:

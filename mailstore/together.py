@@ -17,6 +17,7 @@ from mailstore.maildrop import (
     Opened,
     OpenRequest,
     close_maildrops,
+    find_in_use,
     open_maildrops,
 )
 from mailstore.models import Maildrop
@@ -55,6 +56,7 @@ class Order:
 
 def open_together(requests: Sequence[OpenRequest]) -> list[Opened]:
     """Lock maildrops, all or none. Raises what the first says that cannot be locked: see `open_maildrops`."""
+    _sound([*find_in_use(requests).values()])
     with transaction.atomic():
         lock_maildrops(request.mailbox_id for request in requests)
         return _sound(open_maildrops(requests))

@@ -4,16 +4,26 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
 from accounts.lookup import FoundMailbox
 from mailstore.delivery import Envelope, Outcome, deliver
-from mailstore.maildrop import CloseRequest, Opened, OpenRequest, close_maildrops, open_maildrops, read_listing
+from mailstore.maildrop import (
+    CloseRequest,
+    MaildropInUseError,
+    Opened,
+    OpenRequest,
+    close_maildrops,
+    open_maildrops,
+    read_listing,
+)
 from mailstore.models import Content, Maildrop, Message
 from mailstore.removal import remove_mailboxes
 from mailstore.rows import live_messages
+from mailstore.together import open_together
 from tests.mailstore.mailboxes import assert_counters_fit, body_of, fill, make_mailbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,6 +88,35 @@ def opened(mailbox: FoundMailbox) -> Opened | None:
 
 def close(session: Opened, deleted: Sequence[int] = ()) -> None:
     close_maildrops([CloseRequest(session.mailbox_id, session.lock, deleted=deleted)])
+
+
+def open_or_in_use(mailbox: FoundMailbox) -> type[Any]:
+    """What becomes of a login by another worker."""
+    (answer,) = open_maildrops([OpenRequest(mailbox.id, uuid.UUID(int=2))])
+    return type(answer)
+
+
+def open_together_or_in_use(mailbox: FoundMailbox) -> type[Any]:
+    """The same where the mailbox is opened with another one."""
+    other = make_mailbox("alfred")
+    try:
+        return type(open_together([OpenRequest(each.id, uuid.UUID(int=2)) for each in (mailbox, other)])[0])
+    except MaildropInUseError as error:
+        return type(error)
+
+
+@pytest.mark.parametrize("log_in", [open_or_in_use, open_together_or_in_use])
+def test_a_login_does_not_wait_for_a_quit_that_deletes_much(
+    mailbox: FoundMailbox, log_in: Callable[[FoundMailbox], type[Any]]
+) -> None:
+    """Nor do those that come with it, nor all other work of its thread. On SQLite all writers wait for each other."""
+    fill(mailbox.id, b"x")
+    session = opened(mailbox)
+    assert session is not None
+    with left_open(lambda: close(session, deleted=[1])):
+        beside = Beside(lambda: log_in(mailbox))
+        assert beside.is_waiting() == (connection.vendor == "sqlite")
+    assert beside.answer() is (Opened if connection.vendor == "sqlite" else MaildropInUseError)
 
 
 class TestDelivery:
