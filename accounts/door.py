@@ -31,7 +31,7 @@ from accounts.recall import Recall
 from accounts.renewal import renew
 from accounts.sasl import MECHANISMS, TOKEN_MECHANISMS
 from accounts.scram import HASH_OCTETS, ScramVerifier, find_verifier, invented_verifier
-from accounts.tokens import BearerToken, Tokens, make_introspector
+from accounts.tokens import BearerToken, IntrospectionError, Tokens, make_introspector
 from accounts.watch import NotAdmittedError as NotAdmittedError
 from accounts.watch import ThrottledError as ThrottledError
 from accounts.watch import Try, Watch
@@ -166,6 +166,8 @@ class Door:
             try:
                 if await self._tokens.grant(token.secret) is None:
                     revoked.add(token)
+            except (IntrospectionError, TooBusyError):
+                pass  # it is asked again; that nobody answers is in the log (accounts.tokens)
             except Exception as error:  # which is no reason to let the others stay
                 failure = error
         if failure is not None:

@@ -14,6 +14,7 @@ import hmac
 import http.client
 import ipaddress
 import json
+import logging
 import re
 import secrets
 import socket
@@ -31,6 +32,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from accounts.hashing import TooBusyError
+
+logger = logging.getLogger(__name__)
 
 #: Seconds for which an answer is remembered, and how many of them.
 REMEMBERED_SECONDS = 60.0
@@ -87,16 +90,25 @@ class Tokens:
         self._clock = clock
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, tuple[Grant | None, float]] = OrderedDict()
+        self._issuer_is_away = False
 
     async def grant(self, token: str) -> Grant | None:
-        """What the token stands for; None where it is not valid. Raises IntrospectionError, TooBusyError."""
+        """What the token stands for; None where it is not valid. Raises IntrospectionError, TooBusyError.
+
+        That the issuer cannot be asked is logged when it begins and when it is over.
+        """
         if self._introspector is None or not _TOKEN.fullmatch(token):
             return None
         digest = hmac.digest(self._key, token.encode("ascii"), hashlib.sha256)
         grant, until = self._remembered.get(digest, (None, 0.0))
         if self._clock() < until:
             return grant
-        grant = await self._introspector.introspect(token)
+        try:
+            grant = await self._introspector.introspect(token)
+        except IntrospectionError as error:
+            self._note_outage(error)
+            raise
+        self._note_outage(None)
         now = self._clock()
         until = now + REMEMBERED_SECONDS
         if grant is not None and grant.expires_at is not None:
@@ -106,6 +118,13 @@ class Tokens:
         if len(self._remembered) > MOST_REMEMBERED:
             self._remembered.popitem(last=False)
         return grant
+
+    def _note_outage(self, failure: IntrospectionError | None) -> None:
+        if failure is not None and not self._issuer_is_away:
+            logger.warning("nobody can be asked about bearer tokens: %s", failure)
+        elif failure is None and self._issuer_is_away:
+            logger.warning("bearer tokens can be asked about again")
+        self._issuer_is_away = failure is not None
 
     def close(self) -> None:
         if self._introspector is not None:

@@ -122,11 +122,32 @@ def test_a_token_that_is_revoked_is_found_out_within_a_minute(entrance: House, i
 def test_where_the_issuer_is_away_a_token_counts_as_valid(
     entrance: House, issuer: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = come(entrance).token
+    tokens = [come(entrance).token, come(entrance, ALFRED, "alfred").token]
     entrance.clock.now += 60
     issuer.answer = lambda handler: handler.say(b"", 503)
-    assert entrance.drive(entrance.door.find_revoked([token])) == set()
+    for _ in range(3):
+        assert entrance.drive(entrance.door.find_revoked(tokens)) == set()
+    issuer.answer = None
+    for _ in range(3):
+        assert entrance.drive(entrance.door.find_revoked(tokens)) == set()
+    assert [(record.getMessage(), record.exc_info) for record in caplog.records] == [
+        ("nobody can be asked about bearer tokens: the introspection endpoint failed: ValueError: status 503", None),
+        ("bearer tokens can be asked about again", None),
+    ]
+
+
+def test_an_error_of_ours_is_logged_with_all_of_it(
+    entrance: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(introspector: object, token: str) -> None:
+        raise RuntimeError("broken")
+
+    tokens = [come(entrance).token]
+    entrance.clock.now += 60
+    monkeypatch.setattr("accounts.tokens.EndpointIntrospector.introspect", broken)
+    assert entrance.drive(entrance.door.find_revoked(tokens)) == set()
     assert "were not all asked about" in caplog.text
+    assert "RuntimeError: broken" in caplog.text
 
 
 def test_a_question_that_fails_keeps_no_other_token_valid(entrance: House, issuer: Issuer) -> None:
