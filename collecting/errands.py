@@ -80,6 +80,7 @@ class Errands:
 
     def __init__(self, *, limit: int, clock: Callable[[], datetime] = timezone.now) -> None:
         self._limit, self._clock = limit, clock
+        self._claiming: set[asyncio.Task[asyncio.Task[Result] | None]] = set()
         self._under_way: dict[asyncio.Task[Result], Errand] = {}
         self._ending = False
 
@@ -96,8 +97,14 @@ class Errands:
     async def begin(self, take: Callable[[UUID, datetime], Source | None]) -> "asyncio.Task[Result] | None":
         """Look at what `take` claims for a worker of this name, at this time; None where it claims nothing.
 
-        The task is not to be cancelled: `stop` breaks it off.
+        The task is not to be cancelled: `stop` breaks it off. Who waits for this may be: what is claimed is given back.
         """
+        claiming = asyncio.create_task(self._claim(take))
+        self._claiming.add(claiming)
+        claiming.add_done_callback(self._claiming.discard)
+        return await asyncio.shield(claiming)
+
+    async def _claim(self, take: Callable[[UUID, datetime], Source | None]) -> "asyncio.Task[Result] | None":
         errand = Errand()
         source = await self._bridge.run(take, errand.worker, self._clock())
         if source is None:
@@ -120,6 +127,7 @@ class Errands:
     async def stop(self) -> None:
         """Break off what is still under way; what was stored is stored, and the rest is fetched again."""
         self._ending = True
+        await asyncio.gather(*self._claiming, return_exceptions=True)
         while self._under_way:
             self._break_off()  # again, where it was just about to connect
             await asyncio.wait(self._under_way, timeout=BREAK_OFF_SECONDS)

@@ -4,6 +4,8 @@ import io
 import os
 import signal
 import time
+from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,6 +16,7 @@ from pytest_django import Settings
 from accounts.lookup import FoundMailbox
 from collecting import errands
 from collecting.claims import claim_one
+from collecting.management.commands import collect
 from collecting.models import Source
 from collecting.passwords import decrypt
 from tests.collecting.sources import collected, make_source
@@ -69,9 +72,17 @@ def test_what_could_not_be_fetched_is_told_of_and_tried_again(mailbox: FoundMail
     assert len(other.said("RETR")) == 3
 
 
-def test_interrupted_it_gives_back_what_it_is_at(mailbox: FoundMailbox) -> None:
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def interruption(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """A signal that ends the command, and is no end of the tests where it does not."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield request.param
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_interrupted_it_gives_back_what_it_is_at(mailbox: FoundMailbox, interruption: signal.Signals) -> None:
     def interrupted(number: str) -> bytes:
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), interruption)
         return SILENCE
 
     with ScriptedPop3([(b"a", MESSAGE)], {"RETR": interrupted}).serving() as other:
@@ -80,6 +91,26 @@ def test_interrupted_it_gives_back_what_it_is_at(mailbox: FoundMailbox) -> None:
             said("charles@maison.mrs")
     source.refresh_from_db()
     assert (source.claimed_by, source.failures) == (None, 0)
+
+
+def test_interrupted_while_it_claims_it_gives_that_back(
+    mailbox: FoundMailbox, interruption: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*arguments: Any) -> Source | None:
+        os.kill(os.getpid(), interruption)
+        time.sleep(0.2)  # the loop hears of it first
+        claimed.append(claim_one(*arguments))
+        return claimed[0]
+
+    claimed: list[Source | None] = []
+    monkeypatch.setattr(collect, "claim_one", interrupted)
+    with ScriptedPop3([(b"a", MESSAGE)]).serving() as other:
+        source = make_source(mailbox, other)
+        with pytest.raises(CommandError, match="interrupted"):
+            said("charles@maison.mrs")
+    source.refresh_from_db()
+    assert claimed == [source]
+    assert (source.claimed_by, source.failures, collected(mailbox)) == (None, 0, [])
 
 
 def test_an_account_is_added(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """`collect ADDRESS [--from URL]`: add an account, or look at all of a mailbox now; or change over to a new key."""
 
 import asyncio
+import signal
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -9,6 +10,7 @@ from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import CommandError, CommandParser
+from django.db import transaction
 
 from accounts.lookup import FoundMailbox, find_mailboxes
 from collecting.claims import claim_one
@@ -60,7 +62,7 @@ class Command(MailCommand):
             raise CommandError(f"{mailbox.address} collects from nowhere; accounts are added in the admin")
         try:
             failed = asyncio.run(self._collect_all(sources))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):  # by INT, by TERM
             raise CommandError("interrupted; what was stored is stored") from None
         if failed:
             raise CommandError(f"{failed} of {len(sources)} failed")
@@ -87,13 +89,18 @@ class Command(MailCommand):
         self.stdout.write(f"{mailbox.address} collects from {source}")
 
     async def _collect_all(self, sources: Sequence[Source]) -> int:
-        """One after another; answers how many failed."""
+        """Answers how many failed. Broken off it gives back what it has claimed."""
         errands = Errands(limit=1)
         errands.start()
+        collecting = asyncio.create_task(self._collect_each(sources, errands))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, collecting.cancel)
         try:
-            return [await self._collect(source, errands) for source in sources].count(False)
+            return await collecting
         finally:
             await errands.stop()
+
+    async def _collect_each(self, sources: Sequence[Source], errands: Errands) -> int:
+        return [await self._collect(source, errands) for source in sources].count(False)
 
     async def _collect(self, source: Source, errands: Errands) -> bool:
         task = await errands.begin(partial(_claim, source))
@@ -114,6 +121,7 @@ class Command(MailCommand):
             raise CommandError(f"{lost} cannot be read with any of COLLECT_KEYS: give these passwords again")
 
 
+@transaction.atomic
 def _claim(source: Source, worker: UUID, now: datetime) -> Source | None:
     """Claim an account, due or not, with what could not be fetched there."""
     claimed = claim_one(source.pk, worker, now)
