@@ -1,8 +1,9 @@
 """Whether a server's certificate was issued by an authority that the DNS names (DANE-TA, RFC 7672, 3.1.2).
 
-cryptography builds the path: signatures, times, name constraints, lengths, critical extensions and the name. What else
-it asks for by default is what browsers want of public authorities, and one of somebody's own need not know of; of that
-here is what OpenSSL looks at.
+cryptography builds the path: signatures, times, name constraints, lengths and critical extensions. What else it asks
+for by default is what browsers want of public authorities, and one of somebody's own need not know of; of that here is
+what OpenSSL looks at. Names are compared here, since cryptography would verify no server whose name has an underscore.
+Below an authority that is constrained to some names it takes no such name all the same.
 """
 
 import ssl
@@ -44,15 +45,17 @@ def is_issued_by(is_meant: Callable[[bytes], bool], shown: Sequence[bytes], name
     if not anchors:
         return False
     policy = PolicyBuilder().store(Store(anchors)).extension_policies(ca_policy=_AUTHORITY, ee_policy=_SERVER)
-    return any(_leads(policy, name, certificates) for name in names)
-
-
-def _leads(policy: PolicyBuilder, name: str, certificates: Sequence[x509.Certificate]) -> bool:
     try:
-        policy.build_server_verifier(x509.DNSName(name)).verify(certificates[0], list(certificates[1:]))
-    except (VerificationError, ValueError):  # the latter of what is no name
+        subjects = policy.build_client_verifier().verify(certificates[0], certificates[1:]).subjects or []
+    except (VerificationError, ValueError):  # the latter of names that are none
         return False
-    return True
+    told = {subject.value.lower() for subject in subjects if isinstance(subject, x509.DNSName)}
+    return any(not told.isdisjoint(_spellings(name)) for name in names)
+
+
+def _spellings(name: str) -> tuple[str, str]:
+    """How a certificate may have a name: a star stands for its first label (RFC 9525, 6.3)."""
+    return name.lower(), "*." + name.lower().partition(".")[2]
 
 
 def _may_issue(policy: Policy, certificate: x509.Certificate, extension: x509.BasicConstraints) -> None:
@@ -77,7 +80,6 @@ _AUTHORITY = (
     .require_present(x509.BasicConstraints, _ANY, _may_issue)
     .may_be_present(x509.KeyUsage, _ANY, _signs)
 )
-#: The name is compared by the verifier itself.
 _SERVER = (
     ExtensionPolicy.permit_all()
     .require_present(x509.SubjectAlternativeName, _ANY, None)

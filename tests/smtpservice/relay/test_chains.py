@@ -63,6 +63,25 @@ def test_rfc_7672_3_2_2_for_the_host_or_for_the_domain() -> None:
     assert holds(ROOT, server(ROOT), ROOT, names=["_no_name_", "mail.example.org"])
 
 
+def test_names_with_an_underscore_are_names_too() -> None:
+    for names in (
+        ("mx_1.example.org",),
+        ("MX_1.Example.org",),
+        ("*.example.org",),
+        ("_.example.com", "mx_1.example.org"),
+    ):
+        assert holds(ROOT, server(ROOT, *names), ROOT, names=["mx_1.example.org"])
+    for name in ("mx_2.example.org", "a.mx_1.example.org", "example.org", "_1.example.org", ""):
+        assert not holds(ROOT, server(ROOT, "mx_1.example.org"), ROOT, names=[name])
+
+
+def test_a_star_is_one_label() -> None:
+    for name in ("a.mail.example.org", "example.org", ".example.org.", "example.com"):
+        assert not holds(ROOT, server(ROOT, "*.example.org"), ROOT, names=[name])
+    for name in ("*", "m*.example.org", "*.org", "mail.*.org", "*.*.org"):
+        assert not holds(ROOT, server(ROOT, name), ROOT, names=["mail.example.org"])
+
+
 def test_nobody_else_issued_it() -> None:
     namesake = Holder("root")
     assert not holds(namesake, server(ROOT), namesake, ROOT)
