@@ -11,27 +11,29 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.utils import getaddresses
 from typing import Any
 
 import dkim
 import spf
 
+from accounts.addresses import normal_domain
 from smtpservice import replies
+from smtpservice.authors import addresses_in, from_fields
 from smtpservice.lookups import Lookups, UnansweredError
 from smtpservice.replies import Reply
+from smtpservice.verifiers import Arc, Dkim
 
 #: dkimpy tells its log of everything that is wrong with what a stranger sent.
 _QUIET = logging.getLogger(f"{__name__}.dkimpy")
 _QUIET.setLevel(logging.CRITICAL)
 
-#: Signatures of a message that are checked, and octets of a message that are looked at for them.
+#: Signatures of a message that are checked, domains of its authors, and octets that are looked at for signatures.
 MAX_SIGNATURES = 5
+MAX_AUTHORS = 5
 SIGNED_OCTETS = 20 * 1024 * 1024
 #: Labels of a name from which its tree is walked.
 _MAX_LABELS = 8
 _POLICIES = ("none", "quarantine", "reject")
-_FROM = re.compile(rb"^From[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
 _SIGNATURE = re.compile(rb"^DKIM-Signature[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _SAYABLE = re.compile(r"[A-Za-z0-9._@+=-]{1,255}")
 
@@ -90,8 +92,10 @@ def authenticate(arrived: Arrived, lookups: Lookups) -> Verdict:
         arrived.results += _arc(arrived, lookups)
     else:
         arrived.results.append(Result("dkim", "temperror", comment="too large"))
-    refusal = None
-    for domain in author_domains(arrived.header):
+    authors = author_domains(arrived.header)
+    # Nobody has so many authors, of whom the last might be somebody that he is not.
+    refusal = replies.NOT_AUTHENTIC if len(authors) > MAX_AUTHORS else None
+    for domain in authors[:MAX_AUTHORS]:
         result, refused = _dmarc(domain, arrived.results, lookups)
         arrived.results.append(result)
         refusal = refusal or refused
@@ -100,9 +104,9 @@ def authenticate(arrived: Arrived, lookups: Lookups) -> Verdict:
 
 def author_domains(header: bytes) -> list[str]:
     """The domains of the From of a header, each once; a second From, which there must not be, counts too."""
-    fields = [found.decode("utf-8", "replace").replace("\r\n", "") for found in _FROM.findall(header)]
-    domains = (address.rpartition("@")[2].lower().rstrip(".") for _, address in getaddresses(fields) if "@" in address)
-    return list(dict.fromkeys(domain for domain in domains if _SAYABLE.fullmatch(domain)))[:MAX_SIGNATURES]
+    addresses = addresses_in(from_fields(header))
+    domains = (normal_domain(address.rpartition("@")[2].rstrip(".")) for address in addresses if "@" in address)
+    return list(dict.fromkeys(domain for domain in domains if _SAYABLE.fullmatch(domain)))
 
 
 # --- The methods ------------------------------------------------------------------------------------------------------
@@ -153,7 +157,10 @@ def _dkim(arrived: Arrived, lookups: Lookups) -> list[Result]:
 
 
 def _signature(message: bytes, index: int, lookups: Lookups) -> Result:
-    verifier = dkim.DKIM(message, logger=_QUIET)
+    try:
+        verifier = Dkim(message, _QUIET)
+    except (dkim.MessageFormatError, IndexError):  # a line that is no field, for one
+        return Result("dkim", "permerror")
     try:
         value = "pass" if verifier.verify(index, dnsfunc=_key_of(lookups)) else "fail"
     except UnansweredError:
@@ -162,7 +169,7 @@ def _signature(message: bytes, index: int, lookups: Lookups) -> Result:
         value = "fail" if "body hash mismatch" in str(error) else "permerror"
     except Exception:  # malformed in one of many ways
         value = "permerror"
-    fields = {name: text.decode("ascii", "replace") for name, text in (verifier.signature_fields or {}).items()}
+    fields = {name: text.decode("ascii", "replace") for name, text in verifier.signature_fields.items()}
     domain = fields.get(b"d", "").lower()
     return Result("dkim", value, (("header.d", domain), ("header.s", fields.get(b"s", ""))), domain)
 
@@ -170,7 +177,7 @@ def _signature(message: bytes, index: int, lookups: Lookups) -> Result:
 def _arc(arrived: Arrived, lookups: Lookups) -> list[Result]:
     """Whether the chain of those that passed the message on is whole (RFC 8617, 5.2)."""
     try:
-        value = dkim.ARC(arrived.message, logger=_QUIET).verify(dnsfunc=_key_of(lookups))[0]
+        value = Arc(arrived.message, _QUIET).verify(dnsfunc=_key_of(lookups))[0]
     except UnansweredError:
         return [Result("arc", "temperror")]
     except Exception:
@@ -180,6 +187,7 @@ def _arc(arrived: Arrived, lookups: Lookups) -> list[Result]:
 
 def _key_of(lookups: Lookups) -> Any:
     def texts(name: bytes, timeout: int = 5) -> bytes | None:
+        lookups.time_left()  # a known key is no reason to go on: it is the octets that take long then
         found = lookups.texts(name.decode("ascii", "replace"))
         return found[0] if found else None
 

@@ -43,10 +43,15 @@ class Lookups:
         """The TXT records of a name, each in one piece. Raises UnansweredError."""
         return [b"".join(record.strings) for record in self.records(name, "TXT")]  # type: ignore[attr-defined]
 
-    def _ask(self, name: str, kind: str) -> list[dns.rdata.Rdata]:
+    def time_left(self) -> float:
+        """Seconds for further questions, more than 0. Raises UnansweredError."""
         left = self._ends_at - self._clock()
         if left <= 0:
             raise UnansweredError("too long")
+        return left
+
+    def _ask(self, name: str, kind: str) -> list[dns.rdata.Rdata]:
+        left = self.time_left()
         try:
             return list(self._resolver.resolve(name, kind, lifetime=min(left, QUESTION_SECONDS), search=False))
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):

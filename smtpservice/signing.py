@@ -6,10 +6,8 @@ is canonicalized as "simple": as it is, but for empty lines at its end.
 
 import base64
 import hashlib
-import re
 import time
 from collections.abc import Iterable
-from email.utils import getaddresses
 
 import dkim
 from dkim.canonicalization import CanonicalizationPolicy
@@ -19,10 +17,10 @@ from nacl.signing import SigningKey
 
 from mailstore.delivery import Body
 from mailstore.wire import unstuff
+from smtpservice.authors import addresses_in, from_fields
 from smtpservice.models import DkimKey
 
 _CANONICAL = b"relaxed/simple"
-_FROM = re.compile(rb"^From[ \t]*:([^\r\n]*(?:\r\n[ \t][^\r\n]*)*)", re.IGNORECASE | re.MULTILINE)
 #: Fields that are signed once more than they are there, so that nobody adds another (RFC 6376, 8.15).
 ONCE = (b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"sender", b"content-type")
 #: A header that is longer is not signed: it is looked at as a whole.
@@ -57,9 +55,9 @@ def header_of(body: Body, top: bytes = b"") -> bytes:
 
 def author_domain(header: bytes) -> str:
     """The domain of the one address in the one From of a header, in lower case; "" where there is not one."""
-    fields = _FROM.findall(header)
-    addresses = getaddresses([field.decode("utf-8", "replace").replace("\r\n", "") for field in fields])
-    domains = {address.rpartition("@")[2].lower() if "@" in address else "" for _, address in addresses}
+    fields = from_fields(header)
+    addresses = addresses_in(fields)
+    domains = {address.rpartition("@")[2].lower() if "@" in address else "" for address in addresses}
     return domains.pop() if len(fields) == len(domains) == 1 else ""
 
 

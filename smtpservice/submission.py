@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 
 from django.conf import settings
 from django.db import transaction
@@ -26,6 +26,7 @@ from mailplatform.bridge import Bridge
 from mailplatform.networks import Networks
 from mailstore.delivery import Outcome
 from smtpservice import replies
+from smtpservice.authors import addresses_in
 from smtpservice.commands import Address
 from smtpservice.queue import domain_of
 from smtpservice.replies import Reply
@@ -147,8 +148,7 @@ def _read(header: bytes) -> _Header:
     fields: dict[str, list[str]] = {}
     for name, value in _FIELD.findall(header.decode("utf-8", "replace")):
         fields.setdefault(name.lower(), []).append(value)
-    authors = [address for _name, address in getaddresses(fields.get("from", []))]
-    return _Header(authors, "from" in fields, "date" in fields, "message-id" in fields)
+    return _Header(addresses_in(fields.get("from", [])), "from" in fields, "date" in fields, "message-id" in fields)
 
 
 def _lacking(found: _Header, parcel: Parcel) -> bytes:

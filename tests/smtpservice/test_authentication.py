@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 
 import dkim
 import pytest
@@ -248,3 +249,47 @@ def test_rfc_8601_2_2_the_field() -> None:
         b"\r\n\tdmarc=fail (p=none) header.from=x.org\r\n"
     )
     assert Verdict([]).field("mail.maison.mrs") == b"Authentication-Results: mail.maison.mrs; none\r\n"
+
+
+# --- Odd input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"DKIM-Signature: v=1\r\nno field\r\nFrom: anna@my-bank.example\r\n",
+        b"ARC-Seal: i=1; cv=none\r\nno field\r\nFrom: anna@my-bank.example\r\n",
+        b"From: " + b"(" * 2000 + b")" * 2000 + b" <anna@my-bank.example>\r\n",
+        b"From: " + b"a:" * 2000 + b"\r\nFrom: anna@my-bank.example\r\n",
+        b"From: " + b", ".join(b"a@x%d.example" % number for number in range(30)) + b", anna@my-bank.example\r\n",
+        b"From: x@elsewhere.example (\r\nFrom: anna@my-bank.example\r\n",
+        "From: anna@b\u00e4nk.example\r\n".encode(),
+    ],
+)
+def test_no_header_is_too_odd_for_the_policy_of_its_author(header: bytes) -> None:
+    records = REJECT | {"_dmarc.xn--bnk-qla.example TXT": ['"v=DMARC1; p=reject"']}
+    _found, verdict = looked_at(header + b"\r\nhello\r\n", records, sender="x@elsewhere.example")
+    assert verdict.refusal == replies.NOT_AUTHENTIC
+
+
+def test_blanks_by_the_megabyte_take_no_longer_than_text() -> None:
+    """A worker that looks at a message does little else meanwhile."""
+    records = {"k1._domainkey.my-bank.example TXT": [DKIM_RECORD]}
+    for body in (b" " * 1_000_000, b" \t" * 500_000):
+        message = b"From: anna@my-bank.example\r\n\r\n" + body + b"x \r\n"
+        for canonical in (b"relaxed", b"simple"):
+            short = dkim.sign(MESSAGE, b"k1", b"my-bank.example", PRIVATE, canonicalize=(b"relaxed", canonical))
+            begun = time.monotonic()
+            found, _verdict = looked_at(short + message, records)
+            assert time.monotonic() - begun < 5
+            assert found["dkim"] == "fail"
+
+
+@pytest.mark.parametrize("canonical", [b"relaxed", b"simple"])
+def test_blanks_are_canonicalized_as_others_do(canonical: bytes) -> None:
+    message = MESSAGE + b"a  b\t \tc \t\r\n\t\r\n  d\r\n \r\n\r\n"
+    signature = dkim.sign(message, b"k1", b"my-bank.example", PRIVATE, canonicalize=(b"relaxed", canonical))
+    assert looked_at(signature + message)[0]["dkim"] == "pass"
+    changed = message.replace(b"a  b", b"a b")
+    assert looked_at(signature + changed)[0]["dkim"] == ("pass" if canonical == b"relaxed" else "fail")
+    assert looked_at(signature + message.replace(b"a  b", b"ab"))[0]["dkim"] == "fail"

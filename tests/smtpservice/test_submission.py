@@ -137,6 +137,8 @@ def test_rfc_6531_a_domain_that_the_dns_cannot_know_is_no_path() -> None:
         b"From: x@elsewhere.org",
         b"From: undisclosed",
         b"From : alfred@maison.mrs",
+        b"From: jules@maison.mrs (\r\nFrom: alfred@maison.mrs",
+        b"From: " + b"(" * 2000 + b")" * 2000 + b" alfred@maison.mrs",
         b"From: jules@maison.mrs\r\nno field\r\nFrom: alfred@maison.mrs",
         b"From: \xe9@maison.mrs",
         b"Resent-From: jules@maison.mrs\r\nFrom: alfred@maison.mrs",

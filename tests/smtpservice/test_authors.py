@@ -1,0 +1,23 @@
+"""Whom mail is from, however oddly that is written."""
+
+import pytest
+
+from smtpservice.authors import addresses_in, from_fields
+
+
+def test_each_from_counts_and_is_unfolded() -> None:
+    header = b"From: Anna\r\n <anna@x.example>\r\nTo: b@y.example\r\nFROM : c@z.example\r\nFrom-x: d@z.example\r\n\r\n"
+    assert from_fields(header) == [" Anna <anna@x.example>", " c@z.example"]
+    assert addresses_in(from_fields(header)) == ["anna@x.example", "c@z.example"]
+
+
+@pytest.mark.parametrize("odd", ["(" * 2000 + ")" * 2000, "a:" * 2000])
+def test_what_is_nested_too_deep_still_names_somebody(odd: str) -> None:
+    assert "anna@x.example" in addresses_in([f'{odd} "Anna" <anna@x.example>, (b@y.example)'])
+
+
+@pytest.mark.parametrize(
+    "open_end", ["a@x.example (", '"a', "<a@x.example", "a:", "[", "a@x.example,", "(" * 5000, "\\"]
+)
+def test_what_is_left_open_in_one_field_hides_nothing_of_the_next(open_end: str) -> None:
+    assert addresses_in([open_end, "c@z.example"])[-1] == "c@z.example"
