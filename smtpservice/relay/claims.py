@@ -47,6 +47,7 @@ class ClaimedMessage:
     smtputf8: bool
     eight_bit: bool
     octets: int
+    wire_octets: int
     recipients: tuple[ClaimedRecipient, ...]
 
 
@@ -163,5 +164,6 @@ def _message(row: QueuedMessage, recipients: tuple[ClaimedRecipient, ...]) -> Cl
         smtputf8=row.smtputf8,
         eight_bit=row.eight_bit,
         octets=row.octets,
+        wire_octets=row.wire_octets,
         recipients=recipients,
     )

@@ -20,8 +20,9 @@ from smtpservice.relay.outcomes import Outcome, PeerReply, Result
 
 #: Recipients of one transaction (RFC 5321, 4.5.3.1.8: a server takes a hundred at least).
 RECIPIENTS = 100
-#: Gives the pieces of a message's wire form by the message's id.
-Pieces = Callable[[int], AsyncIterator[bytes]]
+_GIVEN_UP = PeerReply(451, "4.3.0", "The message was given up while it was sent")
+#: Gives the pieces of a message's wire form, all of them, or raises VanishedError.
+Pieces = Callable[[ClaimedMessage], AsyncIterator[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,10 @@ class Security:
     required: bool = False
     implicit: bool = False
     verify: Callable[[ssl.SSLObject], None] | None = None
+
+
+class VanishedError(Exception):
+    """The message is no longer there: somebody has given it up meanwhile. What was sent of it must not be taken."""
 
 
 class Peer:
@@ -203,6 +208,9 @@ class Peer:
         except SMTPResponseException as error:  # a reply that is none
             self.abort()
             transaction.fill(PeerReply(451, "4.5.0", f"Not an SMTP reply: {_short(error)}"))
+        except VanishedError:
+            self.abort()
+            transaction.fill(_GIVEN_UP)
         except (SMTPException, OSError) as error:
             self.abort()
             transaction.fill(PeerReply(451, "4.4.2", f"The connection to {self.name} was lost: {_short(error)}"))
@@ -261,7 +269,7 @@ class _Transaction:
             self.fill(_unless_good(reply))
             await self._reset()
             return
-        async for piece in pieces(self._message.id):
+        async for piece in pieces(self._message):
             await self._peer.write(piece)
         self.fill(await self._peer.command(".", seconds=self._peer.timeouts.end))
 

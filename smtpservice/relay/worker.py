@@ -21,6 +21,7 @@ from smtpservice.relay.claims import LEASE, Claim, ClaimedMessage, Wish, claim, 
 from smtpservice.relay.destinations import Destination
 from smtpservice.relay.local import deliver_here
 from smtpservice.relay.outcomes import Outcome, PeerReply, Report, Result, record
+from smtpservice.relay.peer import VanishedError
 from smtpservice.relay.sending import carry_out, for_all
 
 logger = logging.getLogger(__name__)
@@ -125,11 +126,13 @@ class Relay:
             logger.exception("an error while sending to %s", claimed.domain)
             await book.give_up(_OUR_ERROR)
 
-    async def _pieces(self, message_id: int) -> AsyncIterator[bytes]:
-        number = 0
-        while (piece := await self._bridge.run(read_piece, message_id, number)) is not None:
+    async def _pieces(self, message: ClaimedMessage) -> AsyncIterator[bytes]:
+        number, left = 0, message.wire_octets
+        while left and (piece := await self._bridge.run(read_piece, message.id, number)) is not None:
             yield piece
-            number += 1
+            number, left = number + 1, left - len(piece)
+        if left:
+            raise VanishedError
 
     async def _renew(self, now: datetime) -> None:
         if self._connections:

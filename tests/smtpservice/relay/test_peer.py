@@ -24,13 +24,14 @@ MAIL = ClaimedMessage(
     smtputf8=False,
     eight_bit=False,
     octets=1000,
+    wire_octets=1001,
     recipients=tuple(ClaimedRecipient(number, f"{name}@example.org", "", "") for number, name in enumerate("abc")),
 )
 A = MAIL.recipients[0]
 PLAIN_EHLO = "250-peer.example\r\n250 HELP"
 
 
-async def pieces(message_id: int) -> AsyncIterator[bytes]:
+async def pieces(message: ClaimedMessage) -> AsyncIterator[bytes]:
     yield WIRE[:5]
     yield WIRE[5:]
 
@@ -224,7 +225,7 @@ def test_a_peer_that_takes_no_octets_is_waited_for_in_vain_and_memory_is_bounded
     """Only so much is read of the message as the peer takes, but for the buffers on the way."""
     read: list[int] = []
 
-    async def large(message_id: int) -> AsyncIterator[bytes]:
+    async def large(message: ClaimedMessage) -> AsyncIterator[bytes]:
         for number in range(200):
             read.append(number)
             yield b"x" * 1024 * 1024

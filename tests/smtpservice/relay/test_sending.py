@@ -24,14 +24,14 @@ REFUSED = {"greeting": "554 5.7.1 not you"}
 
 def message(number: int) -> ClaimedMessage:
     recipient = ClaimedRecipient(number, f"r{number}@example.org", "", "")
-    return ClaimedMessage(number, str(number), "jules@maison.mrs", "", "", False, False, 10, (recipient,))
+    return ClaimedMessage(number, str(number), "jules@maison.mrs", "", "", False, False, 10, 10, (recipient,))
 
 
 def claim(*numbers: int) -> Claim:
     return Claim(uuid4(), "example.org", tuple(message(number) for number in numbers))
 
 
-async def pieces(message_id: int) -> AsyncIterator[bytes]:
+async def pieces(message: ClaimedMessage) -> AsyncIterator[bytes]:
     yield b"Subject: x\r\n\r\n"
 
 
@@ -171,7 +171,7 @@ def test_every_recipient_of_a_message_has_the_outcome_that_holds_for_all() -> No
 
 
 def test_an_error_of_ours_closes_the_connection() -> None:
-    async def broken(message_id: int) -> AsyncIterator[bytes]:
+    async def broken(message: ClaimedMessage) -> AsyncIterator[bytes]:
         yield b"x"
         raise RuntimeError("a bug")
 

@@ -9,6 +9,8 @@ from django.db import OperationalError
 from django.utils import timezone
 
 from mailplatform import claims
+from mailstore.models import PIECE_OCTETS
+from smtpservice.care import drop
 from smtpservice.models import QueuedContent, QueuedMessage, QueuedRecipient
 from smtpservice.relay import worker
 from smtpservice.relay.claims import CLAIM_RECIPIENTS, LEASE
@@ -248,6 +250,30 @@ def test_drain_lets_a_message_end_and_claims_no_other() -> None:
         await draining
         assert [taken.rcpt for taken in peer.taken] == [["RCPT TO:<a@example.org>"]]
         assert await database(state, "b@example.org") == ("waiting", 0, "")
+
+    work(peer, use)
+
+
+@pytest.mark.parametrize("dropped_at", [0, 1])
+def test_of_a_message_that_is_given_up_meanwhile_no_half_arrives(
+    dropped_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does an empty one, if it had just been claimed."""
+
+    def given_up(message_id: int, number: int) -> bytes | None:
+        if number == dropped_at:
+            drop(recipient_ids=[QueuedRecipient.objects.get().pk], tell=False)
+        return read_piece(message_id, number)
+
+    read_piece = worker.read_piece
+    monkeypatch.setattr(worker, "read_piece", given_up)
+    queue("a@example.org", message=MESSAGE + b"x\r\n" * PIECE_OCTETS)
+    peer = ScriptedPeer()
+
+    async def use(relay: Relay) -> None:
+        await until(lambda: not QueuedMessage.objects.exists() and not relay._connections)
+        assert "DATA" in peer.commands
+        assert peer.taken == []
 
     work(peer, use)
 
