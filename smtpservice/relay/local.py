@@ -17,7 +17,7 @@ from accounts.lookup import find_local_domains, find_mailboxes
 from accounts.routing import DeadEnd, Route
 from mailstore.delivery import Body, Envelope, Outcome
 from mailstore.wire import unstuff
-from smtpservice.models import QueuedMessage
+from smtpservice.models import QueuedMessage, QueuedRecipient
 from smtpservice.queue import domain_of, new_identity, read_pieces
 from smtpservice.relay.claims import Claim, ClaimedMessage, ClaimedRecipient
 from smtpservice.relay.outcomes import Outcome as Sent
@@ -56,6 +56,8 @@ def _deliver(claim: Claim, message: ClaimedMessage, recipient: ClaimedRecipient,
         with transaction.atomic():
             if not QueuedMessage.objects.select_for_update().filter(pk=message.id).exists():
                 return  # dropped meanwhile
+            if not QueuedRecipient.objects.filter(pk=recipient.id, claimed_by=claim.id).exists():
+                return  # another worker's by now, which may have delivered it
             reply = _store(message, recipient.address)
             outcome = Sent(recipient.id, _RESULTS.get(reply, Result.FAILED), reply)
             record_one(Report(claim.id, message.id, (outcome,), now))

@@ -124,6 +124,20 @@ def test_an_error_of_ours_delivers_nothing_and_is_tried_again(
     assert "no disk" in caplog.text
 
 
+def test_whose_claim_is_lost_delivers_nothing() -> None:
+    """The message is still there for another recipient."""
+    queue("jules@maison.mrs", "a@example.org", sender="")
+    now = timezone.now() + timedelta(seconds=1)
+    asleep = claim(Wish(uuid4(), now, limit=5, domain="maison.mrs"))
+    later = now + timedelta(hours=1)
+    awake = claim(Wish(uuid4(), later, limit=5, domain="maison.mrs"))
+    assert asleep is not None
+    assert awake is not None
+    for claimed in (awake, asleep):
+        assert deliver_here(claimed, later).messages == ()
+    assert len(stored("jules@maison.mrs")) == 1
+
+
 def test_rfc_3461_who_wants_to_know_of_success_is_told_of_mailboxes_here() -> None:
     make_mailbox("alfred")
     (route,) = find_routes(["alfred@maison.mrs"])
