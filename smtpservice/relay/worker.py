@@ -57,7 +57,9 @@ class Relay:
         self._clock, self._poll_seconds = clock, poll_seconds
         self._woken = asyncio.Event()
         self._connections: dict[UUID, asyncio.Task[None]] = {}
-        self._stopping = False
+        self._stopping = self._breaking_off = False
+        #: Outcomes that are being written down, whatever becomes of the connection that they are of.
+        self._writing: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -75,12 +77,13 @@ class Relay:
             await asyncio.wait(self._connections.values())
 
     async def stop(self) -> None:
-        """Break off what is still being sent; its claims end by themselves."""
-        self._stopping = True
+        """Break off what is still being sent; its claims end by themselves. What was said of it is written."""
+        self._stopping = self._breaking_off = True
         tasks = [*self._tasks, *self._connections.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._writing, return_exceptions=True)
 
     async def _claim_for_ever(self) -> None:
         while not self._stopping:
@@ -143,9 +146,16 @@ class Relay:
             task.cancel()
 
     async def record(self, claim_id: UUID, message_id: int, outcomes: Sequence[Outcome]) -> None:
-        """Write outcomes down, for as long as it takes where the database is away."""
+        """Write outcomes down, for as long as it takes where the database is away.
+
+        So it may take longer than a claim lasts without being renewed, for which the connection is broken off.
+        """
         report = Report(claim_id, message_id, tuple(outcomes), self._clock())
-        await write_down(lambda: self._bridge.gather(record, report))
+        write = write_down(lambda: self._bridge.gather(record, report), gives_up=lambda: self._breaking_off)
+        writing = asyncio.create_task(write)
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        await asyncio.shield(writing)
 
     async def claim_more(self, claimed: Claim) -> Claim | None:
         """More for the connection that has `claimed` before."""

@@ -177,6 +177,40 @@ def test_a_250_is_written_down_however_often_the_database_fails(monkeypatch: pyt
     assert len(peer.taken) == 1
 
 
+def test_a_250_is_written_down_when_the_database_was_away_for_longer_than_a_claim_lasts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue("a@example.org")
+    monkeypatch.setattr(claims, "RECORD_SECONDS", 0.01)
+    monkeypatch.setattr(worker, "RENEW_SECONDS", 0.02)
+    away: list[None] = []
+    record, renew = worker.record, worker.renew
+    for name, function in (("record", record), ("renew", renew)):
+
+        def failing(*arguments: object, function: Callable[..., object] = function) -> object:
+            if away:
+                raise OperationalError("the database is away")
+            return function(*arguments)
+
+        monkeypatch.setattr(worker, name, failing)
+
+    def goes(_: str) -> str:
+        away.append(None)
+        return "250 taken"
+
+    peer, clock = ScriptedPeer({"end": goes}), Clock()
+
+    async def use(relay: Relay) -> None:
+        await until(lambda: bool(away))
+        clock.forward(minutes=3)
+        await until(lambda: not relay._connections)
+        away.clear()
+        await queue_is_empty(relay)
+
+    work(peer, use, clock, Timeouts())
+    assert len(peer.taken) == 1
+
+
 def test_an_error_of_ours_is_logged_and_the_message_waits(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
