@@ -13,11 +13,11 @@ from itertools import groupby
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Case, Count, F, QuerySet, Value, When
+from django.db.models import Case, Count, F, Q, QuerySet, Value, When
 
 from mailplatform.claims import claimable, is_free
 from smtpservice.models import QueuedMessage, QueuedRecipient
-from smtpservice.relay.schedule import RETRY_AFTER, next_attempt
+from smtpservice.relay.schedule import DELAY_TOLD_AFTER, RETRY_AFTER, next_attempt
 
 #: How long a claim is good without being renewed. The hosts' clocks may differ by some of it.
 LEASE = timedelta(minutes=3)
@@ -96,9 +96,11 @@ def claim(wish: Wish) -> Claim | None:
 def postpone(domain: str, reply: str, now: datetime) -> None:
     """There is no connection to a domain ("": to a smarthost): all that is due for it has made its attempt with that.
 
-    Otherwise a long queue for a host that is down would be a connection attempt for each few of its messages.
+    Otherwise a long queue for a host that is down would be a connection attempt for each few of its messages. What the
+    attempt may be news of to its sender, that it is late or too old, is left to be claimed and reported.
     """
-    due = _due(now).order_by()
+    told = Q(delay_told_at__isnull=False) | Q(message__queued_at__gt=now - DELAY_TOLD_AFTER)
+    due = _due(now).filter(told, message__expires_at__gt=now + RETRY_AFTER[-1]).order_by()
     if domain:
         due = due.filter(domain=domain)
     due.update(attempts=F("attempts") + 1, last_attempt_at=now, next_attempt_at=_next_attempt(now), last_reply=reply)

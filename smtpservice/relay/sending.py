@@ -41,7 +41,10 @@ class Book(Protocol):
         """More for the same destination; None where there is none."""
 
     async def unreachable(self, reply: PeerReply) -> None:
-        """There is no connection for the moment: nothing else is to be tried that is due for the same destination."""
+        """There is no connection for the moment: nothing else is to be tried that is due for the same destination.
+
+        What `more` still has then is not to be tried either, and its outcome is to be reported.
+        """
 
 
 async def carry_out(claim: Claim, book: Book, destination: Destination, pieces: Pieces) -> None:
@@ -67,6 +70,8 @@ async def carry_out(claim: Claim, book: Book, destination: Destination, pieces: 
     if verdict.code < 500:
         # Before the outcomes: with the last of them the claim ends, and another connection may begin.
         await book.unreachable(verdict)
+        while not book.is_ending and (added := await book.more()):
+            left.extend(added.messages)
     for message in left:
         await book.report(message, for_all(message, Result.FAILED if verdict.code >= 500 else Result.DEFERRED, verdict))
 

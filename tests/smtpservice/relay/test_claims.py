@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from smtpservice.models import QueuedRecipient
 from smtpservice.relay.claims import CLAIM_RECIPIENTS, LEASE, Claim, Wish, claim, postpone, renew
-from smtpservice.relay.schedule import RETRY_AFTER
+from smtpservice.relay.schedule import DELAY_TOLD_AFTER, RETRY_AFTER
 from tests.smtpservice.relay.relaying import queue
 
 pytestmark = pytest.mark.django_db
@@ -115,6 +115,22 @@ def test_what_is_due_for_a_domain_without_connection_has_made_its_attempt() -> N
     assert (rows["a"].last_reply, rows["c"].last_reply) == ("451 4.4.1 down", "")
     postpone("", "451 4.4.1 down", now)
     assert claim(wish(now=now)) is None
+
+
+def test_what_its_sender_is_to_hear_of_is_left_to_be_claimed() -> None:
+    now = later(seconds=1)
+    for name, queued_at, told_at in (
+        ("late", now - DELAY_TOLD_AFTER, None),
+        ("told", now - DELAY_TOLD_AFTER, now),
+        ("early", now - DELAY_TOLD_AFTER + timedelta(seconds=1), None),
+    ):
+        message = queue(f"{name}@example.org", now=queued_at)
+        message.recipients.update(delay_told_at=told_at)
+    old = queue("old@example.org", now=now)
+    old.expires_at = now + RETRY_AFTER[-1]
+    old.save()
+    postpone("example.org", "451 4.4.1 down", now)
+    assert sorted(claimed(claim(wish(now=now)))) == ["late@example.org", "old@example.org"]
 
 
 def test_for_a_smarthost_all_domains_are_one_destination() -> None:

@@ -150,6 +150,13 @@ def test_what_no_host_takes_waits_unless_it_never_will(
     assert (failure is not None) == (expected.startswith("deferred"))
 
 
+def test_what_there_is_more_of_has_the_outcome_of_the_first_where_there_is_no_connection() -> None:
+    outcomes, _ = send(claim(1), notes=Notes(claim(2), claim(3)), error=AWAY)
+    assert outcomes == dict.fromkeys([1, 2, 3], "deferred 451")
+    outcomes, _ = send(claim(1), notes=Notes(claim(2)), error=GONE)
+    assert outcomes == {1: "failed 550"}
+
+
 def test_attempts_are_bounded() -> None:
     servers = [ScriptedPeer(dict(REFUSED)) for _ in range(sending.ATTEMPTS + 3)]
     send(claim(1), *servers)

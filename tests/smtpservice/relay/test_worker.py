@@ -145,6 +145,27 @@ def test_a_long_queue_for_a_host_that_is_down_is_one_connection_attempt() -> Non
     work(peer, use, clock, per_destination=1)
 
 
+def test_of_a_long_queue_for_a_host_that_is_down_every_sender_is_told() -> None:
+    make_mailbox("jules")
+    clock = Clock()
+    for number in range(CLAIM_RECIPIENTS + 5):
+        queue(f"r{number}@example.org", now=clock())
+    peer = ScriptedPeer({"greeting": DROP})
+
+    async def use(_: Relay) -> None:
+        for hours in (0, 5, 24 * 5):
+            clock.forward(hours=hours)
+            waiting = QueuedRecipient.objects.exclude(last_attempt_at=clock(), claimed_by=None)
+            await until(lambda waiting=waiting: not waiting.exists())
+
+    work(peer, use, clock, per_destination=1)
+    notices = stored("jules@maison.mrs")
+    told = [sum(subject in notice for notice in notices) for subject in (b"is delayed", b"was not delivered")]
+    assert told == [CLAIM_RECIPIENTS + 5] * 2
+    assert not QueuedMessage.objects.exists()
+    assert peer.connections == 3
+
+
 def test_what_is_queued_here_need_not_wait_for_the_next_look() -> None:
     peer = ScriptedPeer()
 
