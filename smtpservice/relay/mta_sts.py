@@ -12,8 +12,10 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from smtpservice.relay.peer import dial
 from smtpservice.relay.routes import RouteError, Router
 
 logger = logging.getLogger(__name__)
@@ -106,19 +108,32 @@ class Policies:
 
     async def _fetch(self, domain: str) -> Policy:
         name = f"mta-sts.{domain}"
-        addresses = await self._router.addresses(name)
-        if not addresses:
-            raise OSError(f"{name} has no address")
-        async with asyncio.timeout(FETCH_SECONDS):
-            text = await asyncio.to_thread(self._get, name, addresses[0])
-        return parse(text)
+        async with asyncio.timeout(FETCH_SECONDS / 2):
+            plain = await self._connected(name)
+        encrypted = self._context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+        # However slowly the server goes on, its thread is free again then.
+        ending = asyncio.get_running_loop().call_later(FETCH_SECONDS / 2, _break_off, encrypted)
+        try:
+            return parse(await asyncio.to_thread(self._get, name, encrypted))
+        finally:
+            ending.cancel()
+            _break_off(encrypted)
 
-    def _get(self, name: str, address: str) -> str:
+    async def _connected(self, name: str) -> socket.socket:
+        """A socket that is connected to the first address of a host that answers. Raises RouteError, OSError."""
+        failed = OSError(f"{name} has no address")
+        for address in await self._router.addresses(name):
+            try:
+                return await dial(address, self._port, FETCH_SECONDS / 4)
+            except OSError as error:
+                failed = error
+        raise failed
+
+    def _get(self, name: str, encrypted: ssl.SSLSocket) -> str:
         """The text at the well-known place, without following redirections (RFC 8461, 3.3)."""
-        with (
-            socket.create_connection((address, self._port), timeout=FETCH_SECONDS / 2) as plain,
-            self._context.wrap_socket(plain, server_hostname=name) as encrypted,
-        ):
+        with encrypted:
+            encrypted.settimeout(FETCH_SECONDS / 2)
+            encrypted.do_handshake()
             connection = http.client.HTTPConnection(name)
             connection.sock = encrypted
             connection.request("GET", "/.well-known/mta-sts.txt", headers={"Connection": "close"})
@@ -131,6 +146,13 @@ class Policies:
         if len(body) > POLICY_OCTETS:
             raise ValueError(f"the policy at {name} is too long")
         return body.decode("utf-8")
+
+
+def _break_off(encrypted: ssl.SSLSocket) -> None:
+    """Wake the thread that waits for this socket; it closes it."""
+    with suppress(OSError):
+        # Not SSLSocket's own, which takes away what the other thread reads from.
+        socket.socket.shutdown(encrypted, socket.SHUT_RDWR)
 
 
 def parse(text: str) -> Policy:

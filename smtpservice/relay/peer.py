@@ -84,7 +84,7 @@ class Peer:
         client = aiosmtplib.SMTP(local_hostname=hostname, timeout=timeouts.command, start_tls=False)
         peer = cls(client, name=name, timeouts=timeouts)
         try:
-            await peer._greet(await _dial(address, port, timeouts.connect), security)
+            await peer._greet(await dial(address, port, timeouts.connect), security)
             await peer._introduce()
         except SMTPResponseException as error:
             peer.abort()
@@ -330,7 +330,7 @@ def _for_all(recipients: Sequence[ClaimedRecipient], result: Result, reply: Peer
     return [Outcome(recipient.id, result, reply, peer) for recipient in recipients]
 
 
-async def _dial(address: str, port: int, seconds: float) -> socket.socket:
+async def dial(address: str, port: int, seconds: float) -> socket.socket:
     """A connected socket. Raises OSError."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     plain = socket.socket(family, socket.SOCK_STREAM)

@@ -1,7 +1,9 @@
 """RFC 8461: the policies of domains, read over HTTPS from a server of the test's own."""
 
+import asyncio
 import ssl
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -28,6 +30,8 @@ class Web:
     def __init__(self, authority: trustme.CA, name: str = "mta-sts.example.org") -> None:
         self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert(name).configure_cert(self.tls)
+        #: Writes before the last field of the header.
+        self.drip: Callable[[BaseHTTPRequestHandler], None] | None = None
         self.status, self.kind, self.text, self.asked, self.port = "200 OK", "text/plain; charset=utf-8", TEXT, 0, 0
 
     @contextmanager
@@ -40,6 +44,8 @@ class Web:
                 web.asked += 1
                 body = web.text.encode()
                 self.wfile.write(f"HTTP/1.1 {web.status}\r\nContent-Type: {web.kind}\r\n".encode())
+                if web.drip is not None:
+                    web.drip(self)
                 self.wfile.write(f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
         class Server(HTTPServer):
@@ -107,6 +113,35 @@ def test_a_policy_is_read_once_and_again_when_it_is_old_or_another(authority: tr
         assert web.asked == 3
 
     with_policies(web, authority, use, records)
+
+
+def test_the_second_address_is_tried_where_the_first_does_not_answer(authority: trustme.CA) -> None:
+    async def use(policies: Policies, clock: Clock) -> None:
+        assert await policies.find("example.org")
+
+    with_policies(Web(authority), authority, use, RECORD | {"mta-sts.example.org A": ["127.0.0.99", "127.0.0.1"]})
+
+
+def test_a_server_that_drips_holds_no_thread(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those threads are few, and without them nobody's policy is read."""
+    monkeypatch.setattr(mta_sts, "FETCH_SECONDS", 0.6)
+    web, gone = Web(authority), threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        try:
+            for _ in range(60):
+                handler.wfile.write(b"x")
+                time.sleep(0.05)
+        except OSError:
+            gone.set()
+
+    web.drip = drip
+
+    async def use(policies: Policies, clock: Clock) -> None:
+        assert await policies.find("example.org") is None
+        assert await asyncio.to_thread(gone.wait, 2.0)
+
+    with_policies(web, authority, use)
 
 
 def test_a_policy_that_cannot_be_read_any_more_holds_for_as_long_as_it_said(authority: trustme.CA) -> None:
