@@ -17,6 +17,9 @@ LOGIN_SIGNS = 255
 # names, and without the quoted form, which clients and admins do not expect.
 _ATOM = r"[a-z0-9!#$&'*+/=?^_`{|}~\u0080-\U0010ffff-]+"
 _LOCAL_PART = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+# What others may call their mailboxes: a Dot-string, or a Quoted-string.
+_ANY_ATOM = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
+_WRITTEN = re.compile(rf'{_ANY_ATOM}(?:\.{_ANY_ATOM})*|"(?:[^"\\]|\\.)*"')
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _USERNAME = get_profile("UsernameCaseMapped")
@@ -73,6 +76,14 @@ def normal_spelling(address: str) -> str:
         return address.lower()
     local_part, at, domain = address.rpartition("@")
     return normal_address(local_part, domain) if at else normal_local_part(address)
+
+
+def written_address(local_part: str, domain: str) -> str:
+    """As it stands between < and > (RFC 5321, 4.1.2): a local part that has no quotes gets those that it needs."""
+    if _WRITTEN.fullmatch(local_part):
+        return f"{local_part}@{domain}"
+    quoted = local_part.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}"@{domain}'
 
 
 def normal_login(login: str) -> str:

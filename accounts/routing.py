@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Q
 
-from accounts.addresses import normal_address, normal_spelling
+from accounts.addresses import normal_address, normal_spelling, written_address
 from accounts.aliases import WILDCARD, Alias, best_pattern, targets_of, what_it_stands_for
 from accounts.lookup import COLUMNS, FoundMailbox, find_postmaster
 from accounts.models import Domain, Mailbox
@@ -43,7 +43,7 @@ class DeadEnd(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """An address elsewhere that mail is sent on to, and the domain here in whose name that is done."""
+    """An address elsewhere that mail is sent on to, as it is written, and the domain here whose name is used."""
 
     address: str
     domain: str
@@ -302,7 +302,8 @@ class _Walk:
         if isinstance(step.end, FoundMailbox):
             self.mailboxes.setdefault(step.end.id, step.end)
         elif step.end is DeadEnd.NOT_HERE and through:
-            self.forwards.setdefault(normal_spelling(address), Forward(address, through))
+            local_part, _at, domain = address.rpartition("@")  # what a * stands for is a stranger's words
+            self.forwards.setdefault(normal_spelling(address), Forward(written_address(local_part, domain), through))
         elif step.end is not None:
             self.dead.append(step.end)
         for target in step.targets:

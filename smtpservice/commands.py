@@ -19,8 +19,6 @@ _PATH = re.compile(rf"<(?:@[^:<>\s]+:)?{_LOCAL}(?:@{_DOMAIN})?>")
 _QUOTED_PAIR = re.compile(r"\\(.)")
 # RFC 5321, 4.1.1.1, widened by what clients really say: an underscore, a bare IPv6 address.
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9._:-]{1,255}|\[[A-Za-z0-9.:-]{1,253}\]")
-_ATOM = r"[^\x00-\x20\x7f()<>\[\]:;@\\,.\"]+"
-_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 _DIGITS = re.compile(r"[0-9]{1,20}")
 _CHUNK = re.compile(r"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 # RFC 3461, 4: printable ASCII but + and =, which are written +2B and +3D.
@@ -55,14 +53,6 @@ class Address:
     def full(self) -> str:
         """With its @, also where there is no domain."""
         return f"{self.local_part}@{self.domain}"
-
-    @property
-    def path(self) -> str:
-        """As it is written between < and >, with the quotes that it needs (RFC 5321, 4.1.2)."""
-        if _DOT_STRING.fullmatch(self.local_part):
-            return self.full
-        quoted = self.local_part.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{quoted}"@{self.domain}'
 
     def __str__(self) -> str:
         return self.full if self.domain else self.local_part

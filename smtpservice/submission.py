@@ -13,6 +13,7 @@ from email.utils import format_datetime
 from django.conf import settings
 from django.db import transaction
 
+from accounts.addresses import written_address
 from accounts.allowance import DayIsFullError, count_sent, day_is_full
 from accounts.asking import ask
 from accounts.callers import Caller
@@ -97,11 +98,12 @@ def elsewhere(address: Address) -> Accepted | Reply:
     """A recipient of another host, for somebody who may have mail sent there."""
     if address.domain.startswith("["):
         return replies.NO_RELAYING_THERE
+    path = written_address(address.local_part, address.domain)
     try:
-        domain_of(address.path)
+        domain_of(path)
     except ValueError:
         return replies.BAD_PATH
-    return Accepted(str(address), Route(forwards=(Forward(address.path, ""),)), address.notify, address.original)
+    return Accepted(str(address), Route(forwards=(Forward(path, ""),)), address.notify, address.original)
 
 
 def store_submitted(parcel: Parcel, request: Deliver[Accepted]) -> Reply:

@@ -11,6 +11,7 @@ from accounts.addresses import (
     shown_domain,
     validate_domain_name,
     validate_local_part,
+    written_address,
 )
 
 
@@ -124,3 +125,22 @@ def test_rfc_5890_a_domain_is_kept_in_a_labels_and_shown_in_u_labels() -> None:
     assert shown_domain("xn--mnchen-3ya.example") == "münchen.example"
     assert shown_domain("maison.mrs") == "maison.mrs"
     assert shown_domain("xn--\x7f.example") == "xn--\x7f.example"
+
+
+@pytest.mark.parametrize(
+    ("local_part", "written"),
+    [
+        ("jules", "jules"),
+        ("julés.x", "julés.x"),
+        ("a b", '"a b"'),
+        ('a"\\', '"a\\"\\\\"'),
+        ("a..b", '"a..b"'),
+        ("", '""'),
+        ("x@y.example> z", '"x@y.example> z"'),
+        ('"a b"', '"a b"'),
+        ('"a" b"', '"\\"a\\" b\\""'),
+        ('"\\"', '"\\"\\\\\\""'),
+    ],
+)
+def test_rfc_5321_4_1_2_an_address_is_written_with_the_quotes_that_it_needs(local_part: str, written: str) -> None:
+    assert written_address(local_part, "x.org") == f"{written}@x.org"

@@ -69,6 +69,14 @@ def test_rfc_5233_a_detail_is_the_owners_own(settings: Settings) -> None:
     assert leads_to("anna+shop@maison.mrs") is DeadEnd.UNKNOWN
 
 
+def test_what_a_star_stands_for_is_one_local_part_elsewhere_too() -> None:
+    """In the envelope it would else be another's address, and whoever trusts us would relay it."""
+    alias("*@maison.mrs", "*@elsewhere.org")
+    alias("shop-*@maison.mrs", "x-*@elsewhere.org")
+    assert leads_to("victim@other.example> x@maison.mrs") == ['"victim@other.example> x"@elsewhere.org']
+    assert leads_to("shop-a,b@maison.mrs") == ['"x-a,b"@elsewhere.org']
+
+
 def test_wildcards_and_the_catch_all_take_what_nobody_else_has() -> None:
     alias("*@maison.mrs", "bert@maison.mrs")
     alias("shop-*@maison.mrs", "anna+*@maison.mrs", "*@shop.example")

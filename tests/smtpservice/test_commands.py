@@ -149,20 +149,6 @@ def test_rfc_3030_2_chunks_that_are_none(argument: str) -> None:
         commands.chunk(argument)
 
 
-@pytest.mark.parametrize(
-    ("address", "path"),
-    [
-        (Address("jules", "x.org"), "jules@x.org"),
-        (Address("a b", "x.org"), '"a b"@x.org'),
-        (Address('a"\\', "x.org"), '"a\\"\\\\"@x.org'),
-        (Address("a..b", "x.org"), '"a..b"@x.org'),
-        (Address("julés", "x.org"), "julés@x.org"),
-    ],
-)
-def test_rfc_5321_4_1_2_an_address_is_written_with_the_quotes_that_it_needs(address: Address, path: str) -> None:
-    assert address.path == path
-
-
 def test_rfc_5321_2_2_1_parameters_belong_to_ehlo() -> None:
     assert mail("FROM:<>", extended=False) == Mail("", 0)
     with pytest.raises(RefusedError):
