@@ -23,7 +23,7 @@ _DIGITS = re.compile(r"[0-9]{1,20}")
 _CHUNK = re.compile(r"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 # RFC 3461, 4: printable ASCII but + and =, which are written +2B and +3D.
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
-_ENVID = re.compile(rf"{_XTEXT}{{1,100}}")
+_ENVID = re.compile(rf"(?=.{{1,100}}\Z){_XTEXT}+")
 _ORCPT = re.compile(rf"(?=.{{1,500}}\Z)[A-Za-z0-9-]+;{_XTEXT}+")
 #: RFC 3461, 4.1: keywords of NOTIFY; NEVER stands alone.
 _NOTIFY = frozenset({"SUCCESS", "FAILURE", "DELAY"})

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 #: Days for which what was rewritten can be answered.
 VALID_DAYS = 21
+#: RFC 5321, 4.5.3.1.3: a path of 256 octets, without < and >.
+ADDRESS_OCTETS = 254
 _HASH_CHARACTERS = 8
 #: What a day is counted in: two characters of base 32.
 _CYCLE_DAYS = 1024
@@ -30,7 +32,14 @@ class Srs:
     key: bytes
 
     def rewrite(self, sender: str, *, domain: str, day: int) -> str:
-        """The reverse-path under which `domain` forwards a message of `sender`; the null path stays as it is."""
+        """The reverse-path under which `domain` forwards a message of `sender`.
+
+        The null path stays as it is, and what would be too long for others to take, whatever SPF says to it then.
+        """
+        rewritten = self._rewrite(sender, domain, day)
+        return rewritten if len(rewritten.encode()) <= ADDRESS_OCTETS else sender
+
+    def _rewrite(self, sender: str, domain: str, day: int) -> str:
         local_part, at, host = sender.rpartition("@")
         if not at:
             return sender

@@ -126,7 +126,7 @@ def test_rfc_3461_4_what_cannot_be_wanted_of_a_recipient(parameter: str) -> None
     assert caught.value.reply is replies.BAD_PARAMETER
 
 
-@pytest.mark.parametrize("parameter", ["RET=ALL", "ENVID=a=b", f"ENVID={'x' * 101}"])
+@pytest.mark.parametrize("parameter", ["RET=ALL", "ENVID=a=b", f"ENVID={'x' * 101}", f"ENVID={'+41' * 34}"])
 def test_rfc_3461_4_what_cannot_be_wanted_of_a_message(parameter: str) -> None:
     with pytest.raises(RefusedError) as caught:
         mail(f"FROM:<> {parameter}")

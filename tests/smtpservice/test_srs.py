@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtpservice.srs import VALID_DAYS, Srs
+from smtpservice.srs import ADDRESS_OCTETS, VALID_DAYS, Srs
 
 SRS = Srs(b"a key")
 DAY = 20_000
@@ -21,6 +21,15 @@ def test_a_sender_is_rewritten_and_restored() -> None:
     assert made.startswith("SRS0=")
     assert made.endswith("=Example.org=Anna.B@maison.mrs")
     assert SRS.restore(local_part_of(made), day=DAY) == "Anna.B@Example.org"
+
+
+def test_rfc_5321_4_5_3_1_3_what_would_be_too_long_stays() -> None:
+    longest = f"{'a' * 64}@{'b' * (ADDRESS_OCTETS - 64 - len('SRS0=12345678=12==@maison.mrs'))}"
+    made = SRS.rewrite(longest, domain="maison.mrs", day=DAY)
+    assert len(made) == ADDRESS_OCTETS
+    assert SRS.restore(local_part_of(made), day=DAY) == longest
+    for sender in (f"a{longest}", f"é{longest[1:]}"):
+        assert SRS.rewrite(sender, domain="maison.mrs", day=DAY) == sender
 
 
 def test_rfc_5321_4_5_5_the_null_path_stays() -> None:
