@@ -10,8 +10,17 @@ FORGED = [
     b"authentication-results : Mail.Maison.MRS 1; dkim=pass\r\n",
     b"Authentication-Results:\r\n\t(a comment) mail.maison.mrs;\r\n\tdmarc=pass\r\n",
     b'Authentication-Results: "mail.maison.mrs"; none\r\n',
+    b'Authentication-Results: "mail\\.maison.mrs" 1; none\r\n',
+    b"Authentication-Results: (a(b;)c)\r\n\t(\\)\\()mail.maison.mrs(x); dmarc=pass\r\n",
+    b"Authentication-Results: mail.maison.mrs\r\n",
 ]
-OTHERS = [b"Authentication-Results: other.example; spf=pass\r\n", b"Subject: x\r\n\tAuthentication-Results: no\r\n"]
+OTHERS = [
+    b"Authentication-Results: other.example; spf=pass\r\n",
+    b"Authentication-Results: other.example (mail.maison.mrs); spf=pass smtp.helo=mail.maison.mrs\r\n",
+    b"Authentication-Results: (mail.maison.mrs); mail.maison.mrs\r\n",
+    b"Authentication-Results:\r\n",
+    b"Subject: x\r\n\tAuthentication-Results: no\r\n",
+]
 
 
 @given(st.lists(st.sampled_from(FORGED + OTHERS)))
