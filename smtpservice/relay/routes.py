@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import dns.asyncresolver
 import dns.exception
+import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
@@ -31,6 +32,10 @@ NO_HOST = PeerReply(550, "5.4.4", "The domain of this address has no mail server
 _OURSELVES = PeerReply(554, "5.4.6", "The mail servers of this domain lead back to this one, which does not know it")
 _NO_ANSWER = PeerReply(451, "4.4.3", "The DNS does not answer for this domain at the moment")
 _BAD_LITERAL = PeerReply(550, "5.1.2", "Not an address literal that mail can be sent to")
+
+
+#: What no domain can be called: a label is empty or too long, or all of it.
+_NO_NAME = (dns.name.EmptyLabel, dns.name.LabelTooLong, dns.name.NameTooLong)
 
 
 class RouteError(Exception):
@@ -65,8 +70,9 @@ class Router:
         if domain.startswith("["):
             return [Exchange(str(_literal(domain)))]
         try:
-            answer = await self.resolver.resolve(domain, "MX", search=False)
-        except dns.resolver.NXDOMAIN as error:
+            name = dns.name.from_text(domain)
+            answer = await self.resolver.resolve(name, "MX", search=False)
+        except (dns.resolver.NXDOMAIN, *_NO_NAME) as error:
             raise RouteError(_NO_DOMAIN) from error
         except dns.resolver.NoAnswer:
             return [Exchange(domain)]  # RFC 5321, 5.1: the domain itself, as if it were its MX

@@ -9,7 +9,7 @@ import trustme
 
 from smtpservice.relay import peer as peers
 from smtpservice.relay.claims import ClaimedMessage, ClaimedRecipient
-from smtpservice.relay.outcomes import Outcome, Result
+from smtpservice.relay.outcomes import Outcome, PeerReply, Result
 from smtpservice.relay.peer import Peer, PeerError, Security, TlsError
 from tests.smtpservice.relay.peers import DROP, SILENCE, ScriptedPeer
 from tests.smtpservice.relay.relaying import HOST, SHORT, run
@@ -364,3 +364,23 @@ def test_a_refused_login_waits_for_the_operator() -> None:
 
 def test_recipients_of_one_transaction_are_those_of_the_rfc() -> None:
     assert peers.RECIPIENTS == 100
+
+
+@pytest.mark.parametrize("step", ["greeting", "EHLO", "MAIL", "RCPT", "DATA", "end"])
+def test_whatever_a_peer_says_is_one_line_that_can_be_shown(step: str) -> None:
+    async def main() -> None:
+        async with server.serving():
+            try:
+                peer = await dial(server)
+            except PeerError as error:
+                said.append(error.reply)
+                return
+            async for outcomes in peer.send(MAIL, pieces):
+                said.extend(outcome.reply for outcome in outcomes)
+
+    for answer in ("no\x1b[1m reply\rAction: delivered", "550 5.1.1 who\rAction: delivered\x00", "x" * 2000):
+        said: list[PeerReply] = []
+        server = ScriptedPeer({step: answer})
+        run(main())
+        assert said
+        assert all(str(reply).isprintable() for reply in said)

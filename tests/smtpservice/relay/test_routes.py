@@ -57,6 +57,11 @@ def test_a_domain_that_does_not_exist_is_a_failure_and_a_dns_that_is_away_is_not
     assert exchanges({}, away={"example.org"}) == ["451 4.4.3"]
 
 
+@pytest.mark.parametrize("domain", ["example..org", ".example.org", f"{'x' * 64}.org", ".".join(["x" * 50] * 6), "."])
+def test_what_no_domain_can_be_called_does_not_exist(domain: str) -> None:
+    assert exchanges({"example.org A": ["192.0.2.1"]}, domain) == ["550 5.1.2"]
+
+
 def test_a_name_server_that_says_nothing_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "DNS_SECONDS", 0.2)
     assert exchanges({}, silent=True) == ["451 4.4.3"]
