@@ -2,6 +2,7 @@
 
 import logging
 import time
+import tracemalloc
 
 import dkim
 import pytest
@@ -18,6 +19,17 @@ FIELDS = b"v=1; a=rsa-sha256; d=x.example; s=k; h=from; bh=YWJj; b=YWJj"
 )
 def test_rfc_6376_3_4_4_the_form_is_that_of_dkimpy(body: bytes) -> None:
     assert Relaxed.canonicalize_body(relaxed_body(body)) == Relaxed.canonicalize_body(body)
+
+
+def test_short_lines_take_no_more_room_than_long_ones() -> None:
+    message = b"From: a@x.example\r\n\r\n" + b"a\r\n" * 1_000_000
+    tracemalloc.start()
+    try:
+        verifier = Dkim(message, LOG)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(message)
+    finally:
+        tracemalloc.stop()
+    assert verifier.body == b"a\r\n" * 1_000_000
 
 
 @pytest.mark.parametrize("tag", [b"b=", b"h=", b"bh="])
