@@ -83,7 +83,14 @@ def find_routes(addresses: Sequence[str]) -> Sequence[Route | DeadEnd]:
 
     `postmaster@` is the postmaster of no domain in particular (RFC 5321, 4.1.1.3).
     """
-    return _find_routes(addresses, Changed())
+    found = _find_routes(addresses, Changed())
+    if len(addresses) == 1:
+        return found
+    # It may be too many steps together: those who ask at the same moment have nothing to do with one another.
+    return [
+        _find_routes([address], Changed())[0] if route is DeadEnd.TOO_FAR else route
+        for address, route in zip(addresses, found, strict=True)
+    ]
 
 
 def _find_routes(addresses: Sequence[str], changed: Changed) -> list[Route | DeadEnd]:

@@ -6,6 +6,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from accounts import routing
 from accounts.models import Alias, Domain, Mailbox
 from accounts.routing import MAX_LEVELS, DeadEnd, Forward, Route, find_routes, may_send_from
 from accounts.services import create_account, create_alias, create_domain, create_mailbox, save_alias, set_forwarding
@@ -171,6 +172,20 @@ def test_a_way_that_is_too_long_is_refused() -> None:
     assert leads_to("a1@maison.mrs") == ["anna@maison.mrs"]
     with pytest.raises(ValidationError, match="too far"):
         alias("b@maison.mrs", "a0@maison.mrs")
+
+
+def test_large_aliases_that_are_asked_for_together_are_not_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, ends in (("a", 6), ("b", 6), ("c", 6), ("far", 20)):
+        alias(f"{name}@maison.mrs", *(f"{name}{number}@elsewhere.org" for number in range(ends)))
+    monkeypatch.setattr(routing, "MAX_STEPS", 10)
+    found = find_routes(["a@maison.mrs", "far@maison.mrs", "b@maison.mrs", "nobody@maison.mrs", "c@maison.mrs"])
+    assert [len(route.forwards) if isinstance(route, Route) else route for route in found] == [
+        6,
+        DeadEnd.TOO_FAR,
+        6,
+        DeadEnd.UNKNOWN,
+        6,
+    ]
 
 
 # --- Statements ---------------------------------------------------------------------------------------------------
