@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 THREADS = 4
 #: Seconds for all questions to the DNS about a message (RFC 7208, 4.6.4 has 20 at least for SPF alone).
 LOOKUP_SECONDS = 20.0
+#: Seconds that a message waits for its turn. A client waits for its reply for ten minutes (RFC 5321, 4.5.3.2.6): of a
+#: longer queue it would hear nothing, come again, and the message would be stored twice.
+TURN_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,24 @@ class Authenticator:
         self._exempt = exempt
         self._refuses = refuses
         self._name_servers = list(name_servers)
+        self._turns = asyncio.Semaphore(threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="authentication")
 
     async def look_at(self, body: Body, *, helo: str, sender: str, client_address: str) -> Looked:
         """Put the results on top of a message that has ended."""
         if client_address in self._exempt:
             return Looked()
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._look, body, helo, sender, client_address)
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._turns.acquire()
+        except TimeoutError:
+            logger.warning("%s: message from <%s> put off: too many are looked at", client_address, sender)
+            return Looked(replies.TOO_BUSY)
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._look, body, helo, sender, client_address)
+        finally:
+            self._turns.release()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -46,6 +46,7 @@ NOT_A_PROXY = Reply(421, "4.7.0", "A PROXY header, from an address that is not l
 TOO_MANY_LOGINS = Reply(421, "4.7.0", "Too many wrong passwords, closing")
 
 TRY_AGAIN = Reply(451, "4.3.0", "Temporary failure on our side, try again later")
+TOO_BUSY = Reply(451, "4.3.2", "Too many messages at this moment, try again later")
 NOT_AUTHENTICATED_YET = Reply(451, "4.7.24", "The DNS does not say whether this mail is authentic, try again later")
 TOO_FAST = Reply(450, "4.7.1", "Too many messages in a short time, try again in a minute")
 MAYBE_SPAM = Reply(451, "4.7.1", "Not taken yet, try again later")

@@ -1,5 +1,6 @@
 """Mail on port 25 is looked at before it is stored: results on top, forged ones taken out, refusals, failures of ours."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 from mailplatform.bridge import Bridge
 from mailplatform.networks import Networks
 from smtpservice import authenticator, replies
-from smtpservice.authenticator import Authenticator
+from smtpservice.authenticator import Authenticator, Looked
 from smtpservice.intake import LocalIntake
 from smtpservice.replies import Reply
 from smtpservice.requests import Service
+from tests.mailstore.mailboxes import body_of
 from tests.smtpservice.local import ask, make_mailbox, send, stored
 from tests.smtpservice.relay.names import NameServer
 from tests.smtpservice.serving import HOST, run
@@ -99,6 +101,32 @@ def test_exempt_networks_and_lmtp_are_left_alone() -> None:
 def test_what_comes_by_lmtp_was_looked_at_before() -> None:
     assert [answer.code for answer in sent(FORGED + MESSAGE, "192.0.2.77", service=Service.LMTP)] == [250]
     assert FORGED in stored(JULES)[0]
+
+
+def test_rfc_5321_4_5_3_2_6_nobody_waits_for_long_because_others_have_a_silent_dns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(authenticator, "LOOKUP_SECONDS", 0.5)
+    monkeypatch.setattr(authenticator, "TURN_SECONDS", 0.1)
+
+    async def main() -> list[Looked]:
+        async with NameServer(records=RECORDS, silent=True).serving() as server:
+            looking = Authenticator(
+                hostname=HOST, exempt=Networks([]), refuses=False, name_servers=[server.address], threads=1
+            )
+
+            async def look() -> Looked:
+                with body_of(MESSAGE) as body:
+                    return await looking.look_at(body, helo="x", sender="a@x.example", client_address="192.0.2.1")
+
+            try:
+                return [*await asyncio.gather(look(), look()), await look()]
+            finally:
+                looking.close()
+
+    first, second, later = run(main())
+    assert second == Looked(replies.TOO_BUSY)
+    assert first.refusal is later.refusal is None
 
 
 def test_a_header_that_cannot_be_looked_through_is_refused() -> None:
