@@ -31,6 +31,8 @@ _QUIET.setLevel(logging.CRITICAL)
 MAX_SIGNATURES = 5
 MAX_AUTHORS = 5
 SIGNED_OCTETS = 20 * 1024 * 1024
+#: Octets of an SPF policy, which should fit into 512 (RFC 7208, 3.4): pyspf takes minutes for some that are huge.
+POLICY_OCTETS = 4096
 #: Labels of a name from which its tree is walked.
 _MAX_LABELS = 8
 _POLICIES = ("none", "quarantine", "reject")
@@ -140,7 +142,13 @@ class _Spf(spf.query):  # type: ignore[misc]
             self.void_lookups += 1
             if self.void_lookups > spf.MAX_VOID_LOOKUPS:
                 raise spf.PermError(f"Void lookup limit of {spf.MAX_VOID_LOOKUPS} exceeded")
+        if qtype == "TXT" and any(_is_huge(b"".join(record.strings)) for record in records):
+            raise spf.PermError("A policy that is longer than any in use")
         return [_as_pyspf_has_it(record, qtype) for record in records]
+
+
+def _is_huge(text: bytes) -> bool:
+    return text.lower().startswith(b"v=spf1") and len(text) > POLICY_OCTETS
 
 
 def _as_pyspf_has_it(record: Any, kind: str) -> Any:

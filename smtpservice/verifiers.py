@@ -2,7 +2,8 @@
 
 Its patterns look behind each blank for the end of a line or of a value, and while they do no other thread of the
 process does anything: for an hour with a megabyte of blanks. So a body comes to it in "relaxed" form (RFC 6376, 3.4.4)
-where a signature asks for that, and signatures with many blanks in a row are none.
+where a signature asks for that, and signatures with many blanks in a row are none. Nor are those by a huge key, which
+is a stranger's too: raising to a power of 16384 bits took eighteen seconds, and the DNS would have had room for more.
 """
 
 import logging
@@ -12,6 +13,8 @@ import dkim
 from dkim.canonicalization import CanonicalizationPolicy, Relaxed
 
 _SIGNATURES = frozenset({b"dkim-signature", b"arc-seal", b"arc-message-signature", b"arc-authentication-results"})
+#: RFC 8301, 3.2: verifiers know keys of up to 4096 bits. The usual exponent has 17.
+RSA_BITS, EXPONENT_BITS = 4096, 64
 _BLANKS = re.compile(rb"\s{256}")
 
 
@@ -21,6 +24,10 @@ def relaxed_body(body: bytes) -> bytes:
     while b"  " in body:
         body = body.replace(b"  ", b" ")
     return body.replace(b" \r\n", b"\r\n")
+
+
+def _is_usual(key: dict[str, int]) -> bool:
+    return key["modulus"].bit_length() <= RSA_BITS and key["publicExponent"].bit_length() <= EXPONENT_BITS
 
 
 class _Bounded(dkim.DomainSigner):  # type: ignore[misc]
@@ -37,6 +44,8 @@ class _Bounded(dkim.DomainSigner):  # type: ignore[misc]
 
     def verify_sig_process(self, sig: dict[bytes, bytes], *more: object) -> bool:
         """What comes once the key is there: hash the body, hash the header, look at the signature."""
+        if self.ktag == b"rsa" and not _is_usual(self.pk):
+            raise dkim.KeyFormatError("an RSA key that is larger than any in use")
         whole = self.body
         if CanonicalizationPolicy.from_c_value(sig.get(b"c", b"simple/simple")).body_algorithm is Relaxed:
             self.body = relaxed_body(whole)

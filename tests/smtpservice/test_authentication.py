@@ -272,6 +272,16 @@ def test_no_header_is_too_odd_for_the_policy_of_its_author(header: bytes) -> Non
     assert verdict.refusal == replies.NOT_AUTHENTIC
 
 
+def test_a_policy_by_the_page_takes_no_longer_than_one_of_a_line() -> None:
+    for macros in (".-" * 15_000 + "}", "}" + "%{s}.%{d}" * 3_000):
+        record = f"v=spf1 exists:%{{l1r{macros}.x.example -all"
+        strings = " ".join(f'"{record[start : start + 200]}"' for start in range(0, len(record), 200))
+        begun = time.monotonic()
+        found, _verdict = looked_at(records={"my-bank.example TXT": [strings]})
+        assert time.monotonic() - begun < 5
+        assert found["spf"] == "permerror"
+
+
 def test_blanks_by_the_megabyte_take_no_longer_than_text() -> None:
     """A worker that looks at a message does little else meanwhile."""
     records = {"k1._domainkey.my-bank.example TXT": [DKIM_RECORD]}
