@@ -5,6 +5,7 @@ ends, dots and all. What a reply means for whom is decided here; what follows fr
 """
 
 import asyncio
+import re
 import socket
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -20,6 +21,8 @@ from smtpservice.relay.outcomes import Outcome, PeerReply, Result
 
 #: Recipients of one transaction (RFC 5321, 4.5.3.1.8: a server takes a hundred at least).
 RECIPIENTS = 100
+#: RFC 1870, 3.
+_SIZE = re.compile(r"[0-9]{1,20}")
 _GIVEN_UP = PeerReply(451, "4.3.0", "The message was given up while it was sent")
 #: Gives the pieces of a message's wire form, all of them, or raises VanishedError.
 Pieces = Callable[[ClaimedMessage], AsyncIterator[bytes]]
@@ -153,7 +156,7 @@ class Peer:
         if message.eight_bit and not self.offers("8bitmime"):  # RFC 6152, 3
             return PeerReply(554, "5.6.3", f"{self.name} takes no 8-bit text (8BITMIME), and it is not converted here")
         most = self._client.esmtp_extensions.get("size", "")
-        if most.isdigit() and 0 < int(most) < message.octets:  # RFC 1870, 6.1
+        if _SIZE.fullmatch(most) and 0 < int(most) < message.octets:  # RFC 1870, 6.1
             return PeerReply(552, "5.3.4", f"The message has {message.octets} octets, {self.name} takes {most}")
         return None
 

@@ -384,3 +384,9 @@ def test_whatever_a_peer_says_is_one_line_that_can_be_shown(step: str) -> None:
         run(main())
         assert said
         assert all(str(reply).isprintable() for reply in said)
+
+
+@pytest.mark.parametrize("size", ["\u00b2", "9" * 5000, "\u0663", "-1", "1 2", "0x1"])
+def test_rfc_1870_a_size_that_is_none_limits_nothing(size: str) -> None:
+    server = ScriptedPeer({"EHLO": f"250-peer.example\r\n250 SIZE {size}"})
+    assert results(talk(server, MAIL)) == ["sent 250 2.0.0"] * 3
