@@ -84,7 +84,7 @@ class Policies:
         try:
             policy = await self._fetch(domain)
         except (RouteError, OSError, ValueError, http.client.HTTPException, TimeoutError) as error:
-            logger.warning("%s has an MTA-STS policy that cannot be read: %s", domain, error)
+            logger.warning("%s has an MTA-STS policy that cannot be read: %r", domain, error)
             # Remembered as none for a while, so that it is not asked for with each message.
             found = known or _Remembered("", None, now + AGAIN)
             found.again = now + AGAIN

@@ -115,6 +115,20 @@ def test_a_policy_is_read_once_and_again_when_it_is_old_or_another(authority: tr
     with_policies(web, authority, use, records)
 
 
+def test_what_a_server_says_instead_is_shown_without_its_control_characters(
+    authority: trustme.CA, caplog: pytest.LogCaptureFixture
+) -> None:
+    web = Web(authority)
+    web.status = "\x1b[2J\rsmtpservice: nothing to see here"
+
+    async def use(policies: Policies, clock: Clock) -> None:
+        assert await policies.find("example.org") is None
+
+    with_policies(web, authority, use)
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+
+
 def test_the_second_address_is_tried_where_the_first_does_not_answer(authority: trustme.CA) -> None:
     async def use(policies: Policies, clock: Clock) -> None:
         assert await policies.find("example.org")
