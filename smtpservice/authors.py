@@ -19,7 +19,9 @@ def addresses_in(fields: Sequence[str]) -> list[str]:
 
 
 def _addresses(value: str) -> list[str]:
+    """Those of one field; where Python's parser finds none, whatever looks like one: somebody's program shows it."""
     try:
-        return [address for _name, address in getaddresses([value])]
+        found = [address for _name, address in getaddresses([value])]
     except RecursionError:  # comments or groups that are nested as nobody does who wants to be understood
-        return _LIKE_AN_ADDRESS.findall(value)
+        found = []
+    return found if any(found) else _LIKE_AN_ADDRESS.findall(value) or found

@@ -2,6 +2,7 @@
 
 import pytest
 
+from smtpservice import authors
 from smtpservice.authors import addresses_in, from_fields
 
 
@@ -14,6 +15,17 @@ def test_each_from_counts_and_is_unfolded() -> None:
 @pytest.mark.parametrize("odd", ["(" * 2000 + ")" * 2000, "a:" * 2000])
 def test_what_is_nested_too_deep_still_names_somebody(odd: str) -> None:
     assert "anna@x.example" in addresses_in([f'{odd} "Anna" <anna@x.example>, (b@y.example)'])
+
+
+def test_where_there_is_no_address_what_looks_like_one_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert addresses_in(['"a@x.example" <>', "<>", "undisclosed"]) == [
+        "a@x.example",
+        "",
+        "undisclosed",
+    ]
+    # So does Python from 3.11.10 on answer what it is not sure of.
+    monkeypatch.setattr(authors, "getaddresses", lambda fields: [("", "")])
+    assert addresses_in(["a@x.example (", "Bert <b@x.example>, ("]) == ["a@x.example", "b@x.example"]
 
 
 @pytest.mark.parametrize(
