@@ -116,11 +116,11 @@ def author_domains(header: bytes) -> list[str]:
 
 def _spf(arrived: Arrived, lookups: Lookups) -> Result:
     """Whether the client may send for the domain of the reverse-path, or for its own name where that is null."""
-    sender = arrived.sender or f"postmaster@{arrived.helo}"
-    domain = sender.rpartition("@")[2].lower()
+    local_part, _, domain = (arrived.sender or f"postmaster@{arrived.helo}").rpartition("@")
+    domain = normal_domain(domain)
     identity = ("smtp.mailfrom", domain) if arrived.sender else ("smtp.helo", domain)
     try:
-        query = _Spf(arrived.client_address, sender, arrived.helo, lookups)
+        query = _Spf(arrived.client_address, f"{local_part}@{domain}", arrived.helo, lookups)
         value = str(query.check()[0])
     except (UnansweredError, spf.TempError):
         value = "temperror"
@@ -177,8 +177,8 @@ def _signature(message: bytes, index: int, lookups: Lookups) -> Result:
         value = "fail" if "body hash mismatch" in str(error) else "permerror"
     except Exception:  # malformed in one of many ways
         value = "permerror"
-    fields = {name: text.decode("ascii", "replace") for name, text in verifier.signature_fields.items()}
-    domain = fields.get(b"d", "").lower()
+    fields = {name: text.decode("utf-8", "replace") for name, text in verifier.signature_fields.items()}
+    domain = normal_domain(fields.get(b"d", ""))  # of a message in UTF-8 it may be in another script (RFC 8616, 5)
     return Result("dkim", value, (("header.d", domain), ("header.s", fields.get(b"s", ""))), domain)
 
 
@@ -196,7 +196,7 @@ def _arc(arrived: Arrived, lookups: Lookups) -> list[Result]:
 def _key_of(lookups: Lookups) -> Any:
     def texts(name: bytes, timeout: int = 5) -> bytes | None:
         lookups.time_left()  # a known key is no reason to go on: it is the octets that take long then
-        found = lookups.texts(name.decode("ascii", "replace"))
+        found = lookups.texts(name.decode("utf-8", "replace"))
         return found[0] if found else None
 
     return texts

@@ -272,6 +272,21 @@ def test_no_header_is_too_odd_for_the_policy_of_its_author(header: bytes) -> Non
     assert verdict.refusal == replies.NOT_AUTHENTIC
 
 
+def test_rfc_8616_a_domain_in_another_script_passes_as_any_other() -> None:
+    records = {
+        "xn--bnk-qla.example TXT": ['"v=spf1 ip4:192.0.2.1 -all"'],
+        "_dmarc.xn--bnk-qla.example TXT": ['"v=DMARC1; p=reject"'],
+    }
+    for sender in ("anna@b\u00e4nk.example", "anna@xn--bnk-qla.example", "\u00e4nna@B\u00c4NK.example"):
+        message = f"From: <{sender}>\r\n\r\nhello\r\n".encode()
+        found, verdict = looked_at(message, records, sender="anna@b\u00e4nk.example")
+        assert (found["spf"], found["dmarc"], verdict.refusal) == ("pass", "pass", None)
+        for domain in ("b\u00e4nk.example", "xn--bnk-qla.example"):
+            keyed = records | {"k1._domainkey.xn--bnk-qla.example TXT": [DKIM_RECORD]}
+            found, verdict = looked_at(signed(message, domain.encode()), keyed, sender="x@elsewhere.example")
+            assert (found["dkim"], found["dmarc"], verdict.refusal) == ("pass", "pass", None)
+
+
 def test_a_policy_by_the_page_takes_no_longer_than_one_of_a_line() -> None:
     for macros in (".-" * 15_000 + "}", "}" + "%{s}.%{d}" * 3_000):
         record = f"v=spf1 exists:%{{l1r{macros}.x.example -all"
