@@ -110,7 +110,8 @@ class Policies:
         name = f"mta-sts.{domain}"
         async with asyncio.timeout(FETCH_SECONDS / 2):
             plain = await self._connected(name)
-        encrypted = self._context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+        with plain:  # until TLS takes its connection over
+            encrypted = self._context.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
         # However slowly the server goes on, its thread is free again then.
         ending = asyncio.get_running_loop().call_later(FETCH_SECONDS / 2, _break_off, encrypted)
         try:
