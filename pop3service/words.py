@@ -72,12 +72,12 @@ class Words:
 
     def _duration(self, seconds: float) -> str:
         """For people: in the largest unit of which there are several."""
-        whole, count = int(max(seconds, 1)), self._catalog.ngettext
+        whole = int(max(seconds, 1))
         if (hours := whole // 3600) > 1:
-            return count("%d hour", "%d hours", hours) % hours
+            return self._catalog.ngettext("%d hour", "%d hours", hours) % hours
         if (minutes := whole // 60) > 1:
-            return count("%d minute", "%d minutes", minutes) % minutes
-        return count("%d second", "%d seconds", whole) % whole
+            return self._catalog.ngettext("%d minute", "%d minutes", minutes) % minutes
+        return self._catalog.ngettext("%d second", "%d seconds", whole) % whole
 
 
 ENGLISH = Words("en", "English", gettext.NullTranslations())

@@ -14,7 +14,7 @@ from django.test import override_settings
 
 from accounts import sasl
 from pop3service.languages import spoken
-from pop3service.words import MAX_REPLY, Words
+from pop3service.words import MAX_REPLY, Text, Words
 from tests.markdown import ROOT
 
 APPS = sorted(path.parent.name for path in ROOT.glob("*/locale"))
@@ -98,6 +98,14 @@ def test_the_language_of_the_project_comes_first() -> None:
     assert (french.tag, english.tag) == ("fr", "en")
     assert said(english) == b"+OK message 1 deleted\r\n"
     assert said(french) == "+OK message 1 effacé\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "french"), [(1, "1 seconde"), (90, "90 secondes"), (600, "10 minutes"), (7200, "2 heures")]
+)
+def test_a_time_is_said_in_the_language_of_the_session(seconds: float, french: str) -> None:
+    _english, words = spoken()
+    assert words.ok(Text("%(lasts)s"), lasts=seconds) == f"+OK {french}\r\n".encode()
 
 
 def said(words: Words) -> bytes:
