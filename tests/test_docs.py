@@ -238,6 +238,13 @@ def test_every_table_of_the_database_and_its_named_rules_are_described() -> None
 
 
 @pytest.mark.parametrize("path", markdown.documents(), ids=lambda path: path.name)
+def test_no_table_is_broken_off(path: Path) -> None:
+    """Rows without a head, which an empty line makes of a table's end, are shown as text."""
+    for part in re.findall(r"(?:^\|.*\n)+", markdown.without_blocks(path.read_text(encoding="utf-8")), re.MULTILINE):
+        assert re.match(r"\|.*\|\n\|(?: ?:?-+:? ?\|)+\n", part), part
+
+
+@pytest.mark.parametrize("path", markdown.documents(), ids=lambda path: path.name)
 def test_python_in_documents_compiles(path: Path) -> None:
     for block in markdown.blocks(path.read_text(encoding="utf-8")):
         if block.language == "python":
