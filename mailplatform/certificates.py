@@ -33,6 +33,9 @@ class Files:
     certfile: Path
     keyfile: Path | None = None
 
+    def __str__(self) -> str:
+        return f"{self.certfile} with {self.keyfile}" if self.keyfile else str(self.certfile)
+
 
 def paired(certfiles: Sequence[Path], keyfiles: Sequence[Path]) -> list[Files]:
     """Each certificate with the key at its place. Raises ValueError where they do not pair off."""
@@ -43,7 +46,7 @@ def paired(certfiles: Sequence[Path], keyfiles: Sequence[Path]) -> list[Files]:
 
 
 class Certificates:
-    """Read once when made, which raises OSError (ssl.SSLError is one) where that fails."""
+    """Read once when made, which raises OSError with the names of the files where that fails."""
 
     def __init__(self, files: Sequence[Files], alpn: Sequence[str] = ()) -> None:
         self._files = tuple(files)
@@ -92,7 +95,10 @@ class Certificates:
 
     def _read_pair(self, files: Files) -> ssl.SSLContext:
         context = _context(self._alpn)
-        context.load_cert_chain(files.certfile, files.keyfile, password=_no_passphrase)
+        try:
+            context.load_cert_chain(files.certfile, files.keyfile, password=_no_passphrase)
+        except OSError as error:  # which says of neither file what it is called
+            raise OSError(f"{files}: {error}") from error
         return context
 
     def _stamps(self) -> tuple[Stamp, ...]:

@@ -205,12 +205,12 @@ class TestFiles:
         with pytest.raises(ValueError, match="one --keyfile for each --certfile"):
             paired([one, two], [key])
 
-    def test_what_cannot_be_read_is_an_oserror(self, tmp_path: Path) -> None:
-        with pytest.raises(FileNotFoundError):
+    def test_what_cannot_be_read_is_an_oserror_that_names_the_files(self, tmp_path: Path) -> None:
+        with pytest.raises(OSError, match=r"/missing\.pem: .*No such file"):
             Certificates([Files(tmp_path / "missing.pem")])
         (tmp_path / "bad.pem").write_text("no certificate")
-        with pytest.raises(ssl.SSLError):
-            Certificates([Files(tmp_path / "bad.pem")])
+        with pytest.raises(OSError, match=r"/bad\.pem with .*/key\.pem: "):
+            Certificates([Files(tmp_path / "bad.pem", tmp_path / "key.pem")])
 
     def test_a_key_with_a_passphrase_is_said_and_not_asked_for(self, tmp_path: Path) -> None:
         files = write(tmp_path, "a.example")

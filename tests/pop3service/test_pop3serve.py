@@ -93,7 +93,7 @@ def test_the_key_may_be_in_the_certificate_s_file(started: list[ServerApplicatio
         (["--bind=localhost:pop3"], "not HOST:PORT"),
         (["--tls-bind=:995"], "--tls-bind needs --certfile"),
         (["--keyfile=key.pem"], "--keyfile needs --certfile"),
-        (["--certfile=missing.pem"], "the certificate cannot be read"),
+        (["--certfile=missing.pem"], "the certificate cannot be read: missing.pem: "),
         (["--certfile=CERT"], "the certificate cannot be read"),  # its key is in another file
         (["--certfile=CERT", "--keyfile=CERT"], "the certificate cannot be read"),
         (["--certfile=CERT", "--certfile=CERT", "--keyfile=KEY"], "one --keyfile for each --certfile"),

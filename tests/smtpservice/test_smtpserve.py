@@ -76,7 +76,7 @@ def test_a_certificate_makes_starttls_and_submission(started: list[ServerApplica
         (["--workers=0"], "--workers: at least one"),
         (["--workers=two"], "invalid int value"),
         (["--keyfile=key.pem"], "--keyfile needs --certfile"),
-        (["--certfile=missing.pem"], "the certificate cannot be read"),
+        (["--certfile=missing.pem"], "the certificate cannot be read: missing.pem: "),
         (["--pop3-bind=:110"], "unrecognized arguments"),
     ],
 )
