@@ -311,3 +311,42 @@ def test_an_app_password_opens_its_session_is_ended_and_it_is_revoked(page: Page
     page.get_by_role("button", name="Revoke “Laptop”").click()
     expect(page.get_by_text("“Laptop” opens nothing any more.")).to_be_visible()
     assert is_refused(pop3, "gina", secret)
+
+
+_LONG = """
+from datetime import timedelta
+from django.utils.timezone import now
+from accounts.services import create_account, create_domain
+from collecting.models import Source
+from smtpservice.models import QueuedMessage, QueuedRecipient
+name = "bartholomew.maximilian.fitzgerald.of.the.long.meadows"
+domain = create_domain(name="a-society-whose-name-says-all-that-it-does." + "department-of-long-names." * 3 + "org")
+mailbox = create_account(username=name, password={0!r}, domains=[domain]).mailboxes.get()
+said = "what the server said, and https://support.example.org/" + "where-to-read-on/" * 6
+Source.objects.create(mailbox=mailbox, host="pop." + domain.name, login=mailbox.address, last_error=said, is_active=False)
+message = QueuedMessage.objects.create(identity="1", sender=mailbox.address, queued_at=now(), expires_at=now(),
+    octets=0, wire_octets=0, header_octets=0)
+QueuedRecipient.objects.create(message=message, address=mailbox.address, domain=domain.name, last_reply=said,
+    state="held", next_attempt_at=now() + timedelta(days=1))
+print(mailbox.pk)
+"""
+_LISTS = ("accounts/user", "accounts/mailbox", "accounts/domain", "collecting/source", "smtpservice/queuedrecipient")
+#: By how much a page is wider than its window, and which cells of a list do not show all that they hold.
+_HIDDEN = """() => [Math.max(0, document.documentElement.scrollWidth - innerWidth),
+    [...document.querySelectorAll("#result_list tbody :is(td, th)")].filter(cell => cell.scrollHeight > cell.clientHeight
+        + 1 || cell.getBoundingClientRect().right > innerWidth).map(cell => cell.innerText)]"""
+
+
+@pytest.mark.once
+def test_long_names_are_seen_in_full_on_a_screen_and_on_a_phone(platform: Platform, page: Page) -> None:
+    mailbox = platform.manage("shell", "--verbosity=0", "--command", _LONG.format(PASSWORD)).split()[-1]
+    pages = [f"/admin/{name}/" for name in _LISTS]
+    pages += [f"/admin/accounts/mailbox/{mailbox}/{part}" for part in ("change/", "messages/", "shelf/")]
+    pages += [f"/admin/{name}/1/change/" for name in ("collecting/source", "smtpservice/queuedrecipient")]
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 800})
+        hidden = {}
+        for url in pages:
+            page.goto(url)
+            hidden[url] = page.evaluate(_HIDDEN)
+        assert hidden == {url: [0, []] for url in pages}, width
