@@ -57,12 +57,14 @@ def quota_bar(mailbox: Mailbox) -> SafeString:
         parts.append(f"{human(octets)} / {human(mailbox.quota_octets)}")
     if mailbox.quota_messages:
         parts.append(_("%(number)s messages") % {"number": f"{number} / {mailbox.quota_messages}"})
+    numbers = ", ".join(parts)
     level = "full" if percent >= 100 else "high" if percent >= NEARLY_FULL else "fine"
     return format_html(
-        '<div class="mp-quota" title="{}"><div class="mp-bar" role="progressbar" aria-valuemin="0"'
+        '<div class="mp-quota" title="{}"><div class="mp-bar" role="progressbar" aria-label="{}" aria-valuemin="0"'
         ' aria-valuemax="100" aria-valuenow="{}"><div class="mp-bar-{}" style="width: {}%"></div></div>'
         "<span>{} %</span></div>",
-        ", ".join(parts),
+        numbers,
+        numbers,
         min(percent, 100),
         level,
         min(percent, 100),

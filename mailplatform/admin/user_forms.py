@@ -87,7 +87,17 @@ class UserForm(UserChangeForm):
             self.fields["is_active"].help_text = _("A suspended user opens no mailbox and no page; mail still arrives.")
 
 
-class OwnedForm(forms.ModelForm):
+class _LineForm(forms.ModelForm):
+    """A line of a table, whose head alone names the fields for who sees it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        of = f", {self.instance.address}" if self.instance.pk else ""
+        for field in self.fields.values():
+            field.widget.attrs["aria-label"] = f"{field.label}{of}"
+
+
+class OwnedForm(_LineForm):
     """A mailbox in a line of its user's page."""
 
     quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, help_text="")
@@ -97,7 +107,7 @@ class OwnedForm(forms.ModelForm):
         fields = ["quota_octets", "is_active"]
 
 
-class NewMailboxForm(forms.ModelForm):
+class NewMailboxForm(_LineForm):
     """A mailbox that the user is to get."""
 
     quota_octets = OctetsField(label=gettext_lazy("Quota"), required=False, help_text="", initial=default_quota_octets)

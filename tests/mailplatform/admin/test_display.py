@@ -55,9 +55,9 @@ def test_the_bar_warns_before_a_quota_is_reached_and_never_leaves_its_frame(
 
 
 def test_the_bar_says_the_numbers() -> None:
-    assert 'title="500\xa0bytes / 1000\xa0bytes, 3 / 6 messages"' in quota_bar(
-        holding(3, 500, quota_octets=1000, quota_messages=6)
-    )
+    bar = quota_bar(holding(3, 500, quota_octets=1000, quota_messages=6))
+    for attribute in ("title", "aria-label"):
+        assert f'{attribute}="500\xa0bytes / 1000\xa0bytes, 3 / 6 messages"' in bar
     assert "no limit" in quota_bar(holding(3, 500))
 
 

@@ -197,7 +197,7 @@ def test_nobody_becomes_staff_by_a_file(browser: Client, domain: Domain) -> None
 def test_the_sample_of_the_page_is_good(browser: Client, domain: Domain) -> None:
     create_domain(name="example.org")
     page = browser.get(IMPORT).content.decode()
-    sample = re.search(r'<pre class="mp-sample">(.*?)</pre>', page, re.DOTALL)
+    sample = re.search(r'<pre class="mp-sample"[^>]*>(.*?)</pre>', page, re.DOTALL)
     assert sample is not None
     assert "The file is good: 2 accounts." in text_of(send(browser, sample[1]).content)
     for column in importing.COLUMNS:

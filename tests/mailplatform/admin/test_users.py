@@ -149,6 +149,17 @@ def test_a_user_with_many_mailboxes_takes_no_more_queries(
         assert text_of(browser.get(url).content).count("in use") == 13
 
 
+def test_each_field_of_a_line_has_a_name_of_its_own(browser: Client, mailbox: Mailbox) -> None:
+    shown = browser.get(page("change", mailbox.user)).content.decode()
+    for name, label in {
+        "mailboxes-0-quota_octets": f"Quota, {mailbox.address}",
+        "mailboxes-0-is_active": f"Active, {mailbox.address}",
+        "mailboxes-2-__prefix__-local_part": "Local part",
+    }.items():
+        (field,) = re.findall(rf'<input[^>]* name="{name}"[^>]*>', shown)
+        assert f'aria-label="{label}"' in field
+
+
 def test_a_mailbox_is_added_and_its_quota_changed_on_the_page_of_its_user(browser: Client, mailbox: Mailbox) -> None:
     url = page("change", mailbox.user)
     data = filled_in(browser, url, "user_form")
