@@ -3,18 +3,20 @@
 No page counts its rows (mailplatform.admin.pages).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.views import ChangeList
 
+from mailplatform.admin.confirming import asks
+from mailplatform.admin.deletion import Preview
 from mailplatform.admin.display import badge, moment_cell
 from mailplatform.admin.lists import ListAdmin
 from mailplatform.admin.log import log_many
@@ -108,6 +110,13 @@ class QueuedRecipientAdmin(ListAdmin):
         hidden = {"show_save": False, "show_save_and_continue": False}
         return super().change_view(request, object_id, form_url, {**hidden, **(extra_context or {})})
 
+    def get_deleted_objects(self, objs: Iterable[QueuedRecipient], request: HttpRequest) -> Preview:
+        """A row that is deleted is dropped without a word."""
+        unsaid = _("Its sender is not told. Giving up and telling is an action of the list.")
+        needed = set() if self.has_delete_permission(request) else {str(QueuedRecipient._meta.verbose_name)}
+        rows = [str(each) for each in objs]
+        return Preview([*rows, unsaid], {str(QueuedRecipient._meta.verbose_name_plural): len(rows)}, needed, [])
+
     def delete_model(self, request: HttpRequest, obj: QueuedRecipient) -> None:
         """Give it up: a row that is deleted would leave its message behind."""
         care.drop(recipient_ids=[obj.pk], tell=False)
@@ -178,14 +187,22 @@ class QueuedRecipientAdmin(ListAdmin):
         self._say(request, ngettext("%(number)d waits again.", "%(number)d wait again.", number), number)
 
     @admin.action(description=gettext_lazy("Give up and tell the sender"), permissions=["delete"])
-    def return_to_sender(self, request: HttpRequest, queryset: QuerySet[QueuedRecipient]) -> None:
+    def return_to_sender(self, request: HttpRequest, queryset: QuerySet[QueuedRecipient]) -> HttpResponse | None:
+        question = _("Give these up, and tell their senders that they failed?")
+        if page := asks(self, request, queryset, action="return_to_sender", question=question):
+            return page
         number = self._do(request, queryset, "Given up, the sender was told.", care.drop, tell=True)
         self._say(request, ngettext("%(number)d is given up.", "%(number)d are given up.", number), number)
+        return None
 
     @admin.action(description=gettext_lazy("Drop without a word"), permissions=["delete"])
-    def drop(self, request: HttpRequest, queryset: QuerySet[QueuedRecipient]) -> None:
+    def drop(self, request: HttpRequest, queryset: QuerySet[QueuedRecipient]) -> HttpResponse | None:
+        question = _("Drop these without a word? Their senders will think that they arrived.")
+        if page := asks(self, request, queryset, action="drop", question=question):
+            return page
         number = self._do(request, queryset, "Dropped, nobody was told.", care.drop, tell=False)
         self._say(request, ngettext("%(number)d is dropped.", "%(number)d are dropped.", number), number)
+        return None
 
     def _do(
         self, request: HttpRequest, chosen: QuerySet[QueuedRecipient], text: str, what: Callable[..., int], **how: bool

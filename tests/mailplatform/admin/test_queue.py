@@ -34,10 +34,10 @@ def row(db: None) -> QueuedRecipient:
     return QueuedRecipient.objects.get()
 
 
-def act(browser: Client, action: str, *rows: QueuedRecipient) -> str:
-    answer = browser.post(
-        URL, {"action": action, "_selected_action": [row.pk for row in rows]}, follow=True, headers={"accept": "*/*"}
-    )
+def act(browser: Client, action: str, *rows: QueuedRecipient, sure: bool = True) -> str:
+    """What the page says after an action, and after its question was answered with yes where there is one."""
+    data = {"action": action, "_selected_action": [row.pk for row in rows], **({"post": "yes"} if sure else {})}
+    answer = browser.post(URL, data, follow=True, headers={"accept": "*/*"})
     return text_of(answer.content)
 
 
@@ -96,6 +96,21 @@ def test_what_is_given_up_is_gone_and_in_the_log(browser: Client, row: QueuedRec
     assert LogEntry.objects.get().object_repr == "a@example.org: waiting"
 
 
+@pytest.mark.parametrize(
+    ("action", "asked"),
+    [("return_to_sender", "and tell their senders that they failed?"), ("drop", "Drop these without a word?")],
+)
+def test_before_a_message_is_given_up_it_is_asked(
+    browser: Client, row: QueuedRecipient, action: str, asked: str
+) -> None:
+    text = act(browser, action, row, sure=False)
+    assert asked in text
+    assert "a@example.org: waiting" in text
+    row.refresh_from_db()
+    assert row.state == "waiting"
+    assert not LogEntry.objects.exists()
+
+
 def test_each_deed_needs_its_permission(row: QueuedRecipient) -> None:
     assert browser_of(staff(name="none")).get(URL).status_code == 403
     looking = browser_of(staff(VIEW, name="looking"))
@@ -123,6 +138,7 @@ def test_nothing_is_added_or_deleted_past_the_queue(browser: Client, row: Queued
 
 
 def test_a_row_that_is_deleted_takes_its_message_along(browser: Client, row: QueuedRecipient) -> None:
+    assert "Its sender is not told." in text_of(browser.get(f"{URL}{row.pk}/delete/").content)
     answer = browser.post(f"{URL}{row.pk}/delete/", {"post": "yes"}, follow=True)
     assert answer.status_code == 200
     assert not QueuedMessage.objects.exists()
