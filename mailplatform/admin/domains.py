@@ -65,9 +65,8 @@ class DomainAdmin(ListAdmin):
         return ["name"] if obj else []
 
     @admin.display(description=gettext_lazy("mailboxes"), ordering="mailbox_number")
-    def mailbox_count(self, domain: Any) -> str:
-        url = reverse("admin:accounts_mailbox_changelist")
-        return format_html('<a href="{}?domain__id__exact={}">{}</a>', url, domain.pk, domain.mailbox_number)
+    def mailbox_count(self, domain: Any) -> SafeString:
+        return _link_to("mailbox", domain.pk, domain.mailbox_number)
 
     @admin.display(description=gettext_lazy("role"), ordering="is_default")
     def role(self, domain: Domain) -> SafeString | str:
@@ -96,18 +95,14 @@ class DomainAdmin(ListAdmin):
         """A domain with mailboxes or aliases stays, and so does the default while there is another."""
         domains = list(objs)
         counted = Domain.objects.filter(pk__in=[d.pk for d in domains]).annotate(number=Count("mailboxes"))
-        aliases = Alias.objects.filter(domain__in=domains).order_by().values_list("domain__name")
-        protected = [
-            ngettext("%(domain)s has %(number)d alias", "%(domain)s has %(number)d aliases", number)
-            % {"domain": name, "number": number}
-            for name, number in aliases.annotate(number=Count("pk"))
-        ]
-        protected += [
-            ngettext("%(domain)s has %(number)d mailbox", "%(domain)s has %(number)d mailboxes", domain.number)
-            % {"domain": domain, "number": domain.number}
-            for domain in counted
-            if domain.number
-        ]
+        aliases = Alias.objects.filter(domain__in=domains).order_by().values_list("domain_id", "domain__name")
+        protected: list[str] = []
+        for pk, name, number in aliases.annotate(number=Count("pk")):
+            text = ngettext("%(domain)s has %(number)d alias", "%(domain)s has %(number)d aliases", number)
+            protected.append(_link_to("alias", pk, text % {"domain": name, "number": number}))
+        for domain in counted.filter(number__gt=0):
+            text = ngettext("%(domain)s has %(number)d mailbox", "%(domain)s has %(number)d mailboxes", domain.number)
+            protected.append(_link_to("mailbox", domain.pk, text % {"domain": domain, "number": domain.number}))
         if Domain.objects.exclude(pk__in=[d.pk for d in domains]).exists():
             wanted = _("%(domain)s is the default domain; make another one the default first")
             protected += [wanted % {"domain": domain} for domain in domains if domain.is_default]
@@ -115,3 +110,9 @@ class DomainAdmin(ListAdmin):
         perms = set() if allowed else {str(Domain._meta.verbose_name)}
         model_count = {str(Domain._meta.verbose_name_plural): len(domains)}
         return Preview([str(domain) for domain in domains], model_count, perms, protected)
+
+
+def _link_to(model: str, domain_id: int, text: Any) -> SafeString:
+    """A link to what is in a domain: its mailboxes, or its aliases."""
+    url = reverse(f"admin:accounts_{model}_changelist")
+    return format_html('<a class="mp-link" href="{}?domain__id__exact={}">{}</a>', url, domain_id, text)

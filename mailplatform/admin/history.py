@@ -50,7 +50,7 @@ class LogEntryAdmin(ListAdmin):
     @admin.display(description=gettext_lazy("object"))
     def thing(self, entry: LogEntry) -> str:
         url = None if entry.is_deletion() else entry.get_admin_url()
-        return format_html('<a href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
+        return format_html('<a class="mp-link" href="{}">{}</a>', url, entry.object_repr) if url else entry.object_repr
 
     @admin.display(description=gettext_lazy("details"))
     def what(self, entry: LogEntry) -> str:

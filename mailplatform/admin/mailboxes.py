@@ -243,12 +243,12 @@ class MailboxAdmin(SwitchedAdmin):
     @admin.display(description=gettext_lazy("user"), ordering="user__username")
     def owner(self, mailbox: Mailbox) -> SafeString:
         url = reverse("admin:accounts_user_change", args=[mailbox.user_id])
-        return format_html('<a href="{}">{}</a>', url, mailbox.user.username)
+        return format_html('<a class="mp-link" href="{}">{}</a>', url, mailbox.user.username)
 
     @admin.display(description=gettext_lazy("messages"), ordering=_kept("message_count", Value(0)))
     def message_count(self, mailbox: Mailbox) -> SafeString:
         url = reverse("admin:accounts_mailbox_messages", args=[mailbox.pk])
-        return format_html('<a href="{}">{}</a>', url, held_by(mailbox)[0])
+        return format_html('<a class="mp-link" href="{}">{}</a>', url, held_by(mailbox)[0])
 
     @admin.display(description=gettext_lazy("size"), ordering=_kept("octets", Value(0)))
     def size(self, mailbox: Mailbox) -> str:

@@ -193,7 +193,9 @@ class UserAdmin(DjangoUserAdmin, SwitchedAdmin):
     @admin.display(description=gettext_lazy("mailboxes"))
     def mailbox_count(self, user: Any) -> SafeString:
         url = reverse("admin:accounts_mailbox_changelist")
-        return format_html('<a href="{}?user__id__exact={}">{}</a>', url, user.pk, user.mailbox_number or 0)
+        return format_html(
+            '<a class="mp-link" href="{}?user__id__exact={}">{}</a>', url, user.pk, user.mailbox_number or 0
+        )
 
     @admin.display(description=gettext_lazy("state"), ordering="is_active")
     def state(self, user: User) -> SafeString:

@@ -6,7 +6,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Domain, Mailbox
-from accounts.services import create_domain
+from accounts.services import create_alias, create_domain
 from tests.mailplatform.admin.people import browser_of, make_many, staff, superuser, text_of
 
 LIST = "/admin/accounts/domain/"
@@ -86,8 +86,11 @@ def test_one_chosen_domain_becomes_the_default(browser: Client, domain: Domain) 
 
 def test_a_domain_with_mailboxes_stays(browser: Client, domain: Domain) -> None:
     url = f"{LIST}{domain.pk}/delete/"
-    shown = text_of(browser.get(url).content)
-    assert "maison.mrs has 1 mailbox" in shown
+    create_alias(domain=domain, local_part="info", targets="anna@maison.mrs")
+    shown = browser.get(url).content
+    assert "maison.mrs has 1 alias maison.mrs has 1 mailbox" in text_of(shown)
+    for model in ("alias", "mailbox"):
+        assert f'href="/admin/accounts/{model}/?domain__id__exact={domain.pk}"'.encode() in shown
     browser.post(url, {"post": "yes"})
     act(browser, "delete_selected", domain, post="yes")
     assert Domain.objects.exists()

@@ -40,7 +40,7 @@ def test_an_entry_leads_to_what_it_is_about_unless_it_is_gone(admin: User, brows
     wrote(admin, mailbox, CHANGE, "Suspended.")
     wrote(admin, mailbox, DELETION, "", name="<b>bert</b>")
     page = browser.get(LIST).content.decode()
-    assert f'<a href="/admin/accounts/mailbox/{mailbox.pk}/change/">anna@maison.mrs</a>' in page
+    assert f'<a class="mp-link" href="/admin/accounts/mailbox/{mailbox.pk}/change/">anna@maison.mrs</a>' in page
     assert "&lt;b&gt;bert&lt;/b&gt;" in page
     assert "<b>bert" not in page
 
