@@ -213,5 +213,5 @@ def _size(value: str, max_octets: int) -> int:
     if not _DIGITS.fullmatch(value):
         raise RefusedError(replies.BAD_PARAMETER)
     if int(value) > max_octets:
-        raise RefusedError(replies.TOO_LARGE)
+        raise RefusedError(replies.too_large(max_octets))
     return int(value)

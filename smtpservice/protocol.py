@@ -340,7 +340,7 @@ class Session(Generic[R]):
         self._input += state.reader.rest
         state.octets += len(content)
         if state.failure is None and state.octets > self.max_octets:
-            state.failure = replies.TOO_LARGE
+            state.failure = replies.too_large(self.max_octets)
             self.ask(Discard())
         elif content and state.failure is None:
             self.ask(Write(content))
@@ -358,7 +358,7 @@ class Session(Generic[R]):
         self.state = state
         state.left, state.last = octets, last
         if state.failure is None and state.octets + octets > self.max_octets:
-            state.failure = replies.TOO_LARGE
+            state.failure = replies.too_large(self.max_octets)
             self.ask(Discard())
         elif not octets:
             self._end_of_chunk(state)

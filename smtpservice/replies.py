@@ -96,7 +96,6 @@ OVER_QUOTA = Reply(552, "5.2.2", "The mailbox is full")
 NOT_AUTHENTIC = Reply(550, "5.7.26", "Refused by the DMARC policy of its author's domain: neither SPF nor DKIM passed")
 SPAM = Reply(550, "5.7.1", "Refused: the message looks like spam")
 HEADER_TOO_LARGE = Reply(552, "5.3.4", "The header of the message is too large")
-TOO_LARGE = Reply(552, "5.3.4", "The message is larger than is accepted here")
 NOT_ASCII = Reply(553, "5.6.7", "Addresses outside ASCII are not accepted here (no SMTPUTF8)")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes in a loop")
 
@@ -104,6 +103,11 @@ TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many hops: the message goes in a loop")
 def stored(identity: str) -> Reply:
     """The message is in the database."""
     return Reply(250, "2.0.0", f"Stored as {identity}")
+
+
+def too_large(octets: int) -> Reply:
+    """The message has more octets than are taken."""
+    return Reply(552, "5.3.4", f"The message is larger than the {octets} octets that are accepted here")
 
 
 def challenge(text: str) -> Reply:
