@@ -59,7 +59,7 @@ class Command(MailCommand):
             return self._add(mailbox, options)
         sources = list(Source.objects.filter(mailbox_id=mailbox.id, is_active=True).order_by("pk"))
         if not sources:
-            raise CommandError(f"{mailbox.address} collects from nowhere; accounts are added in the admin")
+            raise CommandError(f"{mailbox.address} collects from nowhere: add an account with --from, or in the admin")
         try:
             failed = asyncio.run(self._collect_all(sources))
         except (KeyboardInterrupt, asyncio.CancelledError):  # by INT, by TERM
