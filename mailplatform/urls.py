@@ -11,3 +11,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("i18n/", include("django.conf.urls.i18n")),  # the language switch of the admin
 ]
+
+handler403 = "mailplatform.missing.not_allowed"
+handler404 = "mailplatform.missing.not_found"
