@@ -19,6 +19,7 @@ from accounts.aliases import WILDCARD, targets_of
 from accounts.models import Alias
 from accounts.routing import DeadEnd, find_routes
 from mailplatform.admin.display import badge, moment_cell
+from mailplatform.admin.domains import default_domain
 from mailplatform.admin.switching import SwitchedAdmin
 
 #: Targets that a row of the list names, and ends that a page names.
@@ -69,6 +70,10 @@ class AliasAdmin(SwitchedAdmin):
         (gettext_lazy("Where mail ends"), {"fields": ("ends", "created")}),
     )
     readonly_fields = ["ends", "created"]
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        asked: dict[str, Any] = super().get_changeform_initial_data(request)
+        return default_domain() | asked
 
     def get_fieldsets(self, request: HttpRequest, obj: Alias | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)

@@ -112,6 +112,11 @@ class DomainAdmin(ListAdmin):
         return Preview([str(domain) for domain in domains], model_count, perms, protected)
 
 
+def default_domain() -> dict[str, Any]:
+    """What a form for an address begins with."""
+    return {"domain": Domain.objects.filter(is_default=True).first()}
+
+
 def _link_to(model: str, domain_id: int, text: Any) -> SafeString:
     """A link to what is in a domain: its mailboxes, or its aliases."""
     url = reverse(f"admin:accounts_{model}_changelist")

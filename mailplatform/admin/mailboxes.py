@@ -32,6 +32,7 @@ from accounts.models import Mailbox, default_quota_octets
 from accounts.policies import NOTHING_SAID, Columns
 from mailplatform.admin.deletion import Preview, preview
 from mailplatform.admin.display import held_by, last_login, mark_open, moment_cell, quota_bar, state
+from mailplatform.admin.domains import default_domain
 from mailplatform.admin.lately import forgive_view, lately
 from mailplatform.admin.lists import List
 from mailplatform.admin.messages import READ_MAIL, mailbox_tabs, message_urls
@@ -153,6 +154,10 @@ class MailboxAdmin(SwitchedAdmin):
     change_form_outer_before_template = "mailplatform/mailbox_top.html"
     actions_detail = ["set_password", "collect_from"]
 
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        asked: dict[str, Any] = super().get_changeform_initial_data(request)
+        return default_domain() | asked
+
     def get_fieldsets(self, request: HttpRequest, obj: Mailbox | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
         return fieldsets if obj else fieldsets[:-1]
@@ -211,7 +216,9 @@ class MailboxAdmin(SwitchedAdmin):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         mailbox = kwargs.get("obj")
         if mailbox is not None:
-            context |= {**mailbox_tabs(mailbox, "account"), **lately(mailbox, request, self)}
+            context |= mailbox_tabs(mailbox, "account")
+        if mailbox is not None and request.method != "POST":  # what was not taken is no fact, and its errors come first
+            context |= lately(mailbox, request, self)
             context["facts"] = by_weight([*facts_about(mailbox, request), *context["record_facts"]])
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -7,7 +7,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import Alias, Domain, Mailbox
 from accounts.services import create_alias, create_domain
-from tests.mailplatform.admin.people import browser_of, filled_in, make_mailbox, staff, text_of
+from tests.mailplatform.admin.people import browser_of, filled_in, make_mailbox, staff, superuser, text_of
 
 LIST = "/admin/accounts/alias/"
 
@@ -119,6 +119,26 @@ def test_a_mailbox_is_forwarded_on_its_page(browser: Client, domain: Domain, mai
     assert "not an address" in str(response.context["adminform"].form.errors["forward_to"])
 
 
+def test_what_was_not_taken_is_not_told_as_so(browser: Client, mailbox: Mailbox) -> None:
+    url = f"/admin/accounts/mailbox/{mailbox.pk}/change/"
+    data = filled_in(browser, url, "mailbox_form") | {"forward_to": "no address"}
+    page = browser.post(url, data)
+    assert page.status_code == 200
+    text = text_of(page.content)
+    assert "is not an address" in text
+    assert "Mail is forwarded" not in text
+    assert text.index("Please correct the error") < text.index("Local part")
+    assert "Last sessions" not in text, "the errors come before anything else"
+
+
+def test_a_new_address_is_of_the_default_domain_unless_another_is_chosen(browser: Client, domain: Domain) -> None:
+    second = create_domain(name="second.org")
+    for model in ("alias", "mailbox"):
+        url = f"/admin/accounts/{model}/add/"
+        assert filled_in(browser, url, f"{model}_form")["domain"] == str(domain.pk)
+        assert filled_in(browser, f"{url}?domain={second.pk}", f"{model}_form")["domain"] == str(second.pk)
+
+
 def test_who_may_see_mailboxes_alone_gets_no_link_to_aliases(domain: Domain, mailbox: Mailbox) -> None:
     create_alias(domain=domain, local_part="info", targets="anna@maison.mrs")
     page = browser_of(staff("accounts.view_mailbox")).get(f"/admin/accounts/mailbox/{mailbox.pk}/change/")
@@ -137,3 +157,7 @@ def test_rights(domain: Domain, may: str) -> None:
     assert browser.post(url, {"local_part": "info", "domain": domain.pk, "targets": "y@x.org"}).status_code == (
         403 if may == "view" else 302
     )
+
+
+def test_without_a_domain_the_form_of_an_address_is_empty(db: None) -> None:
+    assert browser_of(superuser()).get(f"{LIST}add/").status_code == 200
