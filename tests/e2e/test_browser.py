@@ -219,6 +219,10 @@ def test_a_domain_a_user_and_the_way_of_a_message(page: Page, pop3: Server, smtp
         assert b"The words of it." in client.retr(1)[1]
     follow(page, "History")
     expect(page.get_by_text("Restored 1 message").first).to_be_visible()
+    open_mailbox(page, "anna")
+    page.get_by_role("link", name="History").nth(1).click()
+    said = page.locator("tbody td").last.evaluate("cell => getComputedStyle(cell, '::before').display")
+    assert said == "none", "on a screen the columns are named above them alone"
 
 
 @pytest.mark.once
