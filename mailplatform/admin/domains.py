@@ -61,6 +61,12 @@ class DomainAdmin(ListAdmin):
         queryset: QuerySet[Domain] = super().get_queryset(request)
         return queryset.annotate(mailbox_number=Coalesce(Subquery(inside.values("number")), 0))
 
+    def get_fieldsets(self, request: HttpRequest, obj: Domain | None = None) -> Any:
+        """Who may only look sees the role where the switch would be."""
+        if obj is None or self.has_change_permission(request, obj):
+            return super().get_fieldsets(request, obj)
+        return ((None, {"fields": ("name", "role")}), FIELDSET)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Domain | None = None) -> list[str]:
         return ["name"] if obj else []
 

@@ -167,6 +167,11 @@ class UserAdmin(DjangoUserAdmin, SwitchedAdmin):
     def has_export_accounts_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perms(["accounts.view_user", "accounts.view_mailbox"])
 
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        """The way to a new password is for those to whom its page is open."""
+        may = self.has_change_permission(request)
+        return [name for name in self.list_display if may or name != "password_link"]
+
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         rights = [] if request.user.is_superuser else _RIGHTS
         return [*self.readonly_fields, *rights]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -125,6 +125,16 @@ def test_staff_without_a_permission_see_nothing_and_change_nothing(addresses: di
     page = helper.get(reverse("admin:index"))
     assert page.status_code == 200
     assert b"anna" not in page.content
+
+
+def test_who_may_only_look_sees_every_list_and_every_row(addresses: dict[str, str]) -> None:
+    for permission in Permission.objects.filter(codename__startswith="view_").select_related("content_type"):
+        app, model = permission.content_type.natural_key()
+        if f"{app}_{model}_change" not in addresses:
+            continue
+        looking = browser_of(staff(f"{app}.{permission.codename}", name=f"looks-at-{model}"))
+        for page in ("changelist", "change"):
+            assert looking.get(addresses[f"{app}_{model}_{page}"]).status_code == 200, (model, page)
 
 
 def test_looking_changes_nothing(browser: Client, addresses: dict[str, str]) -> None:

@@ -127,3 +127,9 @@ def test_each_deed_takes_its_permission(domain: Domain) -> None:
     able = browser_of(staff(*MAY, name="able"))
     act(able, "make_default", second)
     assert default() == "second.org"
+
+
+def test_who_may_only_look_sees_which_is_the_default(domain: Domain) -> None:
+    page = browser_of(staff("accounts.view_domain")).get(f"{LIST}{domain.pk}/change/")
+    assert page.status_code == 200
+    assert "maison.mrs Role default" in text_of(page.content)

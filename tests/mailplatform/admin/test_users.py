@@ -42,6 +42,7 @@ def test_a_row_says_who_it_is_and_leads_on(browser: Client, mailbox: Mailbox) ->
     assert "anna Anna Martin 1 suspended Set password" in text_of(page.content)
     assert f"/admin/accounts/mailbox/?user__id__exact={mailbox.user_id}" in page.content.decode()
     assert "superuser" in text_of(browser.get(LIST, {"q": "root"}).content)
+    assert "Set password" not in text_of(browser_of(staff("accounts.view_user")).get(LIST).content)
 
 
 def test_search_finds_names_and_addresses_each_once(browser: Client, mailbox: Mailbox) -> None:
