@@ -68,7 +68,8 @@ def open_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     context = {
         **model_admin.admin_site.each_context(request),
         "title": _("Open now"),
-        "opts": SessionRecord._meta,
+        "content_title": _("Open now"),
+        "model_admin": model_admin,
         "table": {"headers": headers, "rows": [_row(session, may_end=may_end) for session in sessions]},
         "search": search,
         "older_url": open_url(after=older, q=search) if older else None,

@@ -39,7 +39,10 @@ def test_where_nothing_is_open_it_says_so(browser: Client, worker: Worker) -> No
 
 def test_a_session_is_told_in_a_line(browser: Client, worker: Worker, mailbox: Mailbox) -> None:
     opened = open_by(worker, mailbox)
-    text = text_of(browser.get(URL).content)
+    page = browser.get(URL).content
+    (heading,) = re.findall(r"<h1\b.*?</h1>", page.decode(), re.DOTALL)
+    assert text_of(heading.encode()).endswith("Open now"), "not the page of all sessions"
+    text = text_of(page)
     assert "anna@maison.mrs" in text
     assert "just opened" in text
     make_session(mailbox, opened.lock.serial, ended_at=None, login="anna", app_password="telephone")
