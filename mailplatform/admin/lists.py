@@ -3,9 +3,12 @@
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
+
+from accounts.addresses import normal_domain, normal_spelling
 
 
 class List(ChangeList):
@@ -26,3 +29,31 @@ class ListAdmin(ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return List
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Addresses and domains are found as people spell them, and not only as they are stored."""
+        first, *others = spellings(search_term)
+        found, several = super().get_search_results(request, queryset, first)
+        for other in others:
+            more, more_than_once = super().get_search_results(request, queryset, other)
+            found, several = found | more, several or more_than_once
+        return found, several
+
+
+def spellings(term: str) -> list[str]:
+    """What is searched for, and how its words are stored where they are of addresses, if that is something else.
+
+    The database looks for letters of ASCII whatever their case; SQLite for no others.
+    """
+    plain = " ".join(term.split())
+    found = {plain.lower() if plain.isascii() else plain: term}
+    for stored in (normal_spelling, _as_domain):
+        other = " ".join(map(stored, plain.split()))
+        found.setdefault(other, other)
+    return list(found.values())
+
+
+def _as_domain(word: str) -> str:
+    return normal_spelling(word) if "@" in word else normal_domain(word)

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.views import ChangeList
 
+from accounts.addresses import normal_domain
 from mailplatform.admin.confirming import asks
 from mailplatform.admin.deletion import Preview
 from mailplatform.admin.display import badge, moment_cell
@@ -94,7 +95,7 @@ class QueuedRecipientAdmin(ListAdmin):
         if "@" in term.strip("<>"):
             address = term.strip("<>")
             return queryset.filter(Q(address__iexact=address) | Q(message__sender__iexact=address)), False
-        return queryset.filter(Q(domain=term.lower()) | Q(message__identity=term)), False
+        return queryset.filter(Q(domain=normal_domain(term)) | Q(message__identity=term)), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -5,7 +5,8 @@ from django.contrib import admin
 from django.test import Client
 
 from accounts.models import Mailbox, User
-from mailplatform.admin.lists import ListAdmin
+from accounts.services import create_account, create_alias, create_domain
+from mailplatform.admin.lists import ListAdmin, spellings
 from tests.mailplatform.admin.people import text_of
 
 
@@ -22,3 +23,37 @@ def test_all_rows_are_offered_where_some_are_left_out(browser: Client, mailbox: 
     shown = text_of(browser.get(url, {"q": "anna"}).content)
     assert "1 result ( Show all )" in shown
     assert User.objects.count() == 2
+
+
+@pytest.mark.parametrize("term", ["", "anna", "Anna  Martin", "anna@maison.mrs", "50", "a b c"])
+def test_a_search_in_ascii_is_one_search(term: str) -> None:
+    assert spellings(term) == [term]
+
+
+def test_a_search_in_another_script_is_one_of_names_and_one_of_what_is_stored_too() -> None:
+    assert spellings("München") == ["München", "münchen", "xn--mnchen-3ya"]
+    assert spellings("ZOË@München.example") == ["ZOË@München.example", "zoë@xn--mnchen-3ya.example"]
+
+
+@pytest.mark.parametrize(
+    ("model", "term", "found"),
+    [
+        ("mailbox", "zoë@münchen.example", "zoë@xn--mnchen-3ya.example"),
+        ("mailbox", "ZOË", "zoë@xn--mnchen-3ya.example"),
+        ("mailbox", "zoe\u0308@MÜNCHEN.example", "zoë@xn--mnchen-3ya.example"),
+        ("mailbox", "Müller", "zoë@xn--mnchen-3ya.example"),
+        ("user", "zoë@münchen.example", "zoë"),
+        ("user", "münchen", "zoë"),
+        ("domain", "münchen", "xn--mnchen-3ya.example"),
+        ("alias", "info@münchen.example", "info@xn--mnchen-3ya.example"),
+    ],
+)
+def test_an_address_is_found_as_people_write_it(browser: Client, model: str, term: str, found: str) -> None:
+    domain = create_domain(name="münchen.example")
+    user = create_account(username="zoë", password="korrekt pferd 17", domains=[domain])
+    User.objects.filter(pk=user.pk).update(last_name="Müller")
+    create_alias(domain=domain, local_part="info", targets="zoë@münchen.example")
+    page = browser.get(f"/admin/accounts/{model}/", {"q": term})
+    assert page.context["cl"].result_count == 1
+    assert found in text_of(page.content)
+    assert browser.get(f"/admin/accounts/{model}/", {"q": "münster"}).context["cl"].result_count == 0

@@ -160,6 +160,8 @@ def test_search_by_recipient_sender_and_domain(browser: Client, term: str, found
     assert shown_addresses(browser, q=term) == found
     identity = QueuedMessage.objects.get(sender="charles@maison.mrs").identity
     assert shown_addresses(browser, q=identity) == ["b@example.net"]
+    QueuedRecipient.objects.filter(address="b@example.net").update(domain="xn--mnchen-3ya.example")
+    assert shown_addresses(browser, q="München.example") == ["b@example.net"]
 
 
 def test_filter_by_state(browser: Client) -> None:
