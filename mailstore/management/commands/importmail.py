@@ -113,6 +113,8 @@ class Command(MailCommand):
                 with suppress(Pop3Error):
                     client.quit()
         except Pop3Error as error:
+            if not importer.imported and not importer.duplicates:
+                raise CommandError(f"{url}: {error}; nothing was imported") from error
             again = "run it again" if keep_for is not None else "run it again with --skip-duplicates"
             raise CommandError(f"{url}: {error}; {_summary(importer)} so far; {again} to go on") from error
         return failed
