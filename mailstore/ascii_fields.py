@@ -23,8 +23,8 @@ _BLANK_AND_TEXT = re.compile(r"([ \t]*)([^ \t]+)|[ \t]+$")
 _ENCODED_WORD = re.compile(r"=\?[^?]+\?[bqBQ]\?[^?]*\?=")
 _PARENTHESIS = re.compile(r"\\.|[()]", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-#: What a Received field says of its recipient.
-_FOR = re.compile(r"[ \t]+for[ \t]+(?:<[^<>]*>|[^ \t;(<]+)", re.IGNORECASE)
+#: What a Received field says of its recipient. Looked for where a run of blanks begins, and not at each of them.
+_FOR = re.compile(r"(?<![ \t])[ \t]+for[ \t]+(?:<[^<>]*>|[^ \t;(<]+)", re.IGNORECASE)
 #: Signs that stand for themselves in the encoded words of any kind of field (RFC 2047, 5, (3)).
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 
