@@ -20,7 +20,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.lookup import FoundMailbox
-from mailstore.downgrade import surrogate_octets
+from mailstore.downgrade import split_last_field, surrogate_octets
 from mailstore.envelope import EnvelopeFields, read_envelope
 from mailstore.inserts import execute_all, insert_rows, insertion, moment
 from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
@@ -84,6 +84,7 @@ class Body:
         self._left_out = 0  # octets at the beginning of the spool
         self._fields: EnvelopeFields | None = None
         self._header_is_ascii = True
+        self._added_in_ascii: dict[bytes, int | None] = {}
 
     def write(self, chunk: bytes) -> None:
         """Take the next octets of the message, with line ends of any kind."""
@@ -96,7 +97,7 @@ class Body:
     def add_header(self, lines: bytes) -> None:
         """Put header lines on top of the message, with CRLF and not beginning with a dot. It has ended before."""
         self._added = lines + self._added
-        self._fields = None
+        self._forget_header()
 
     def header(self) -> bytes | None:
         """The header of a message that has ended, dots stuffed; None where it is larger than what is kept of it."""
@@ -106,7 +107,7 @@ class Body:
     def set_header(self, header: bytes) -> None:
         """Put another header in the place of that which `header` gave; stuffed dots are those of before."""
         self._added, self._left_out = header, self._encoder.header_octets
-        self._fields = None
+        self._forget_header()
 
     @property
     def octets(self) -> int:
@@ -122,9 +123,15 @@ class Body:
 
     def surrogate_octets(self, top: bytes = b"") -> int | None:
         """Octets of the surrogate of this message with `top` before it (mailstore.downgrade); None: it needs none."""
-        if self._header_is_ascii and top.isascii():
+        if self._header_is_ascii and (top + self._added).isascii():
             return None
-        return surrogate_octets(self.pieces(top), len(top) + self.octets)
+        # Each field is said in ASCII for itself, but the message may go on with the last one. Tops of recipients differ
+        # before it, so that the message is gone through for the first one alone.
+        before, last = split_last_field(top)
+        if last not in self._added_in_ascii:
+            self._added_in_ascii[last] = surrogate_octets(self.pieces(last), 0)
+        added = [surrogate_octets([before, b"\r\n"], 0), self._added_in_ascii[last]]
+        return None if added == [None, None] else len(top) + self.octets + sum(each or 0 for each in added)
 
     def envelope_fields(self) -> EnvelopeFields:
         """What the header says; to be asked for when the message has ended."""
@@ -151,6 +158,10 @@ class Body:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _forget_header(self) -> None:
+        self._fields = None
+        self._added_in_ascii.clear()
 
     def _store(self, wire: bytes) -> None:
         self._spool.write(wire)

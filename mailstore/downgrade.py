@@ -12,6 +12,9 @@ from mailstore.ascii_fields import ascii_field
 
 #: Octets of a field that are read as one; in longer ones a "?" stands for each octet above 127.
 FIELD_OCTETS = 64 * 1024
+#: Octets of all fields together that are said in ASCII, which takes a second for some hundred thousand; in those
+#: behind, as in longer ones.
+HEADER_OCTETS = 2 * FIELD_OCTETS
 
 _FIELD_END = re.compile(rb"\r\n(?=[^ \t])")
 _MASK = bytes(octet if octet < 128 else ord("?") for octet in range(256))
@@ -24,7 +27,7 @@ class Downgrader:
     message at all.
     """
 
-    __slots__ = ("_held", "_overlong", "added", "changed", "in_header")
+    __slots__ = ("_held", "_left", "_overlong", "added", "changed", "in_header")
 
     def __init__(self) -> None:
         self.in_header = True
@@ -32,6 +35,7 @@ class Downgrader:
         self.added = 0
         self._held = b""  # the beginning of a field whose end was not seen yet
         self._overlong = False  # what is held goes on a field that is too long
+        self._left = HEADER_OCTETS
 
     def feed(self, piece: bytes) -> bytes:
         """The surrogate's next octets; may be none while a header goes on."""
@@ -82,12 +86,13 @@ class Downgrader:
     def _said(self, field: bytes) -> bytes:
         if field.isascii():
             return field
-        if len(field) > FIELD_OCTETS:
+        if len(field) > min(FIELD_OCTETS, self._left):
             return self._masked(field)
         try:
             text = field.decode()
         except UnicodeDecodeError:
             return field
+        self._left -= len(field)
         said = ascii_field(text).encode("ascii")
         self.changed = True
         self.added += len(said) - len(field)
@@ -98,6 +103,12 @@ class Downgrader:
             return octets
         self.changed = True
         return octets.translate(_MASK)
+
+
+def split_last_field(header: bytes) -> tuple[bytes, bytes]:
+    """The last field of header lines without an empty one, and what is before it."""
+    start = max((end.end() for end in _FIELD_END.finditer(header)), default=0)
+    return header[:start], header[start:]
 
 
 def surrogate_octets(pieces: Iterable[bytes], octets: int) -> int | None:

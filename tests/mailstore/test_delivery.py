@@ -1,5 +1,7 @@
 """Delivery stores what came in, byte for byte, under a trace header, for all or for each."""
 
+from collections.abc import Iterable
+
 import pytest
 from django.db import DatabaseError, connection, transaction
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from accounts.models import Mailbox
 from mailstore import delivery
 from mailstore.browse import read_message
 from mailstore.delivery import Envelope, Import, Outcome, append, append_many, deliver
+from mailstore.downgrade import surrogate_octets
 from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
 from mailstore.rows import MailboxGoneError, live_messages
 from mailstore.wire import encode
@@ -48,6 +51,50 @@ def test_a_delivered_message_is_kept_under_its_trace_header(mailbox: FoundMailbo
     assert row.header_octets == len(TRACE) + len(b"Subject: Hello\r\n\r\n")
     assert row.subject == "Hello"
     assert_counters_fit(mailbox.id)
+
+
+field = st.sampled_from(
+    [b" \xc3\xa9\r\n", b"\tb\r\n", b"Subject: \xc3\xa9\r\n", b"To: <a@b>\r\n", b"X: \xe9\r\n", b".\r\n"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([b"To: \xc3\xa9@b\r\n", b"Received: a;\r\n\tb\r\n", b"Received: \xc3\xa9\r\n"]), max_size=3
+    ),
+    st.lists(field, max_size=4),
+    st.binary(max_size=9),
+)
+def test_the_surrogate_of_a_message_under_a_trace_header_has_the_octets_it_would_have_whole(
+    lines: list[bytes], fields: list[bytes], rest: bytes
+) -> None:
+    top = b"".join(lines)
+    with body_of(b"".join(fields) + rest) as body:
+        for _ in range(2):
+            whole = surrogate_octets(body.pieces(top), len(top) + body.octets)
+            assert body.surrogate_octets(top) == whole
+            body.add_header("Subject: è\r\n".encode())
+
+
+def test_the_surrogate_is_counted_once_for_all_recipients(
+    mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a tenth of a second for a large header, and the maildrops are locked meanwhile."""
+    counted: list[int] = []
+
+    def count(pieces: Iterable[bytes], octets: int) -> int | None:
+        whole = b"".join(pieces)
+        counted.append(len(whole))
+        return surrogate_octets([whole], octets)
+
+    monkeypatch.setattr(delivery, "surrogate_octets", count)
+    others = [make_mailbox(f"other{number}") for number in range(5)]
+    with body_of(b"X: " + "é ".encode() * 1000 + b"\n\n") as body:
+        deliver(body=body, envelope=ENVELOPE, recipients=[mailbox, *others], all_or_none=True)
+    assert len([octets for octets in counted if octets > 3000]) == 1
+    added = {row.surrogate_octets - row.octets for row in Message.objects.all() if row.surrogate_octets is not None}
+    assert (Message.objects.count(), len(added)) == (6, 1)
 
 
 def test_a_message_of_many_pieces_is_whole(mailbox: FoundMailbox) -> None:

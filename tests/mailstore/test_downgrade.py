@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailstore.downgrade import FIELD_OCTETS, Downgrader, surrogate_octets
+from mailstore.downgrade import FIELD_OCTETS, HEADER_OCTETS, Downgrader, split_last_field, surrogate_octets
 from mailstore.wire import encode
 from tests.messages import all_messages
 
@@ -94,6 +94,21 @@ def test_a_field_that_is_too_long_is_masked(size: int) -> None:
     expected = b"A: b\r\nX: " + b"?? " * FIELD_OCTETS + b"\r\n ?\r\nSubject: =?utf-8?q?=C3=A9?=\r\n\r\n\xe9\r\n"
     octets = downgraded(wire, size)
     assert octets == expected
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_of_many_fields_the_last_are_masked(size: int) -> None:
+    """Whoever stores or sends the message waits for what is said in ASCII."""
+    field = b"X: " + "é ".encode() * 300 + b"\r\n"
+    said = HEADER_OCTETS // (len(field) - 2)
+    octets = downgraded(field * (said + 100) + b"\r\n", size)
+    assert octets.count(b"X: =?utf-8?") == said
+    assert octets.endswith((b"X: " + b"?? " * 300 + b"\r\n") * 100 + b"\r\n")
+
+
+@given(st.lists(st.sampled_from([b"A: b\r\n", b"A:\r\n\tb\r\n", b"A: \xc3\xa9\r\n c\r\n"])))
+def test_the_last_field_is_that_which_what_follows_may_go_on(fields: list[bytes]) -> None:
+    assert split_last_field(b"".join(fields)) == (b"".join(fields[:-1]), b"".join(fields[-1:]))
 
 
 def test_memory_is_bounded_by_a_field() -> None:
