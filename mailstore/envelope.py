@@ -10,6 +10,7 @@ from datetime import datetime
 from email.errors import HeaderParseError
 from email.header import decode_header
 
+from mailstore.charsets import decode
 from mailstore.dates import read_date
 
 #: Characters kept of each text.
@@ -62,7 +63,7 @@ def _read_words(words: str) -> str:
     # Python's decoder is given encoded words alone: it would spoil raw 8-bit text beside them.
     try:
         return "".join(
-            part if isinstance(part, str) else part.decode(charset or "latin-1", "replace")
+            part if isinstance(part, str) else decode(part, charset or "latin-1")
             for part, charset in decode_header(words)
         )
     except (HeaderParseError, LookupError, ValueError):  # not base64, a charset nobody knows

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from email.policy import compat32
 
+from mailstore.charsets import decode
 from mailstore.envelope import decode_words
 
 #: Octets of a message that are parsed for a page.
@@ -95,7 +96,7 @@ def _text(part: Message) -> str:
     payload = part.get_payload(decode=True)
     octets = payload if isinstance(payload, bytes) else b""
     try:
-        text = octets.decode(part.get_content_charset() or "utf-8", "replace")
+        text = decode(octets, part.get_content_charset() or "utf-8")
     except (LookupError, ValueError):  # a character set nobody knows
         text = octets.decode("utf-8", "replace")
     return _lines(text)
