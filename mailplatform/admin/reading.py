@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from email.message import Message
-from email.policy import compat32
+from email.policy import Compat32
+from typing import Any
 
 from mailstore.charsets import decode
 from mailstore.envelope import decode_words
@@ -19,6 +20,11 @@ READ_OCTETS = 512 * 1024
 #: What is shown of one header field, in characters, and of attachments, in number.
 SHOWN_CHARACTERS = 2000
 SHOWN_ATTACHMENTS = 100
+#: Characters of a field that are looked at, encoded as it is: Python takes parameters apart in a time that grows with
+#: the square.
+_FIELD_CHARACTERS = 4 * SHOWN_CHARACTERS
+#: So deep parts are looked for within parts: each level costs the parser time for each line below it.
+_LEVELS = 20
 #: Header fields that a page shows; the download has all of them.
 SHOWN = ("From", "To", "Cc", "Subject", "Date", "Reply-To", "Return-Path", "Delivered-To", "Message-ID")
 
@@ -42,12 +48,35 @@ class Readable:
     is_cut: bool = False
 
 
+class _Part(Message):
+    """A message, or a part of one, that has no parts of its own where it lies too deep."""
+
+    depth = 0
+
+    def attach(self, payload: Any) -> None:
+        payload.depth = self.depth + 1
+        super().attach(payload)
+
+    def get_content_maintype(self) -> str:
+        return super().get_content_maintype() if self.depth < _LEVELS else ""
+
+
+class _Policy(Compat32):
+    """What the parser goes by."""
+
+    message_factory = _Part
+
+    def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        name, value = super().header_source_parse(sourcelines)
+        return name, value[:_FIELD_CHARACTERS]
+
+
 def read(chunks: Iterable[bytes]) -> Readable:
     """Parse the beginning of a message given in chunks of any size."""
     raw, is_cut = _beginning(chunks)
     found = Readable(is_cut=is_cut)
     try:
-        message = email.message_from_bytes(raw, policy=compat32)
+        message = email.message_from_bytes(raw, policy=_Policy())
         raw_fields = [(name.lower(), value) for name, value in message.raw_items()]
         found.fields = [(name, _decoded(value)) for name in SHOWN for key, value in raw_fields if key == name.lower()]
         _add_parts(found, message)
@@ -109,5 +138,5 @@ def _lines(text: str) -> str:
 def _decoded(value: object) -> str:
     """A header field as a reader sees it; what cannot be decoded is shown as it is."""
     # The parser keeps octets above 127 as lone surrogates; such fields are nearly always UTF-8 (RFC 6532).
-    text = str(value)[: 4 * SHOWN_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    text = str(value)[:_FIELD_CHARACTERS].encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return one_line(decode_words(" ".join(text.split())))[:SHOWN_CHARACTERS]

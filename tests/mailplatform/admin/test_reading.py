@@ -1,6 +1,7 @@
 """A stored message as text: whatever it is made of, something readable, bounded, and never an exception."""
 
 import random
+import time
 import unicodedata
 from collections.abc import Iterator
 
@@ -152,6 +153,38 @@ def test_every_message_of_the_tests_is_shown(name: str) -> None:
 def test_nesting_without_end_is_no_error() -> None:
     deep = b"".join(b'Content-Type: multipart/mixed; boundary="%d"\r\n\r\n--%d\r\n' % (n, n) for n in range(2000))
     assert isinstance(read_whole(deep + b"\r\nthe end\r\n").text, str)
+
+
+def nested(levels: int, inside: bytes) -> bytes:
+    """`inside` in so many parts of parts."""
+    heads = [
+        b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (level, level) for level in range(levels)
+    ]
+    return b"".join(heads) + inside
+
+
+def test_parts_of_parts_are_looked_for_as_deep_as_any_mail_program_makes_them() -> None:
+    part = b"Content-Type: text/plain\r\n\r\nhere\r\n"
+    assert read_whole(nested(10, part)).text == "here"
+    deeper = read_whole(nested(100, part))
+    assert (deeper.text, deeper.attachments) == ("", ["- (multipart/mixed)"])
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(nested(900, b"\r\n" * 200_000), id="parts of parts"),
+        pytest.param(b"Content-Type: message/rfc822\r\n\r\n" * 300 + b"\r\n" * 200_000, id="messages in messages"),
+        pytest.param(b'Content-Type: text/plain; a="' + b";" * 400_000, id="a parameter"),
+        pytest.param(b"Content-Type: text/plain; a=" + b'\\";' * 130_000, id="many parameters"),
+        pytest.param(b"Content-Type: text/plain; charset=punycode\r\n\r\n-" + b"a" * 400_000, id="a charset"),
+        pytest.param(b"Subject: " + b"=?utf-8?q?a?= " * 30_000, id="encoded words"),
+    ],
+)
+def test_a_message_made_to_take_long_does_not(message: bytes) -> None:
+    began = time.process_time()
+    read_whole(message)
+    assert time.process_time() - began < 10
 
 
 _TOKENS = [
