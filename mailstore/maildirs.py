@@ -2,7 +2,7 @@
 
 A message is a file in `new` (nobody has seen it) or in `cur`, where its name ends in `:2,` and letters, one for each
 flag (S: seen). `tmp` holds what is still being written and is never read; so are files whose names begin with a dot.
-A link is a message that cannot be read: it may lead out of the Maildir.
+A link is a message that cannot be read, and no `new` or `cur`: it may lead out of the Maildir.
 A name begins with the seconds since 1970 at which the message was received. The rules: https://cr.yp.to/proto/maildir.html,
 and for the time's microseconds (`M`) and the sizes (`,S=` octets of the file, `,W=` octets with CRLF) Dovecot's and
 Courier's custom.
@@ -66,13 +66,21 @@ class MaildirMessage:
 
 
 def _open(path: Path) -> BinaryIO:
-    # A Maildir is its owner's, and the reader is often root: no link leads out of it.
+    # A Maildir is its owner's, and the reader is often root: no link leads out of it, and no pipe makes it wait.
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        return os.fdopen(os.open(path.name, flags, dir_fd=folder), "rb")
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path)) from error
+            raise _a_link(path) from error
         raise
+    finally:
+        os.close(folder)
+
+
+def _a_link(path: Path) -> OSError:
+    return OSError(errno.ELOOP, "is a symbolic link, which is not followed", str(path))
 
 
 def list_maildir(folder: Path) -> list[MaildirMessage]:
@@ -84,6 +92,8 @@ def list_maildir(folder: Path) -> list[MaildirMessage]:
     subfolders = [folder / name for name in ("new", "cur") if (folder / name).is_dir()]
     if not subfolders:
         raise NotAMaildirError("a folder without new and cur is no Maildir: name the files in it")
+    if links := [subfolder for subfolder in subfolders if subfolder.is_symlink()]:
+        raise _a_link(links[0])
     # `new` first: what moves to `cur` in between is then seen twice, not missed, and kept once. It is the same file:
     # two files of one name are two messages, as where Maildirs were copied together.
     for subfolder in subfolders:

@@ -178,6 +178,32 @@ class TestReading:
         with pytest.raises(OSError, match="symbolic link"):
             message.open()
 
+    @pytest.mark.parametrize("name", ["new", "cur"])
+    def test_a_folder_that_is_a_link_is_not_followed(self, maildir: Path, tmp_path: Path, name: str) -> None:
+        """Else the owner of a Maildir has somebody else's mail imported with the rights of root."""
+        (tmp_path / "other").mkdir()
+        put(tmp_path, "other/1700000001.a")
+        (maildir / name).rmdir()
+        (maildir / name).symlink_to(tmp_path / "other")
+        with pytest.raises(OSError, match="symbolic link"):
+            list_maildir(maildir)
+
+    def test_a_folder_that_becomes_a_link_is_not_followed(self, maildir: Path, tmp_path: Path) -> None:
+        path = put(maildir, "new/1700000001.a")
+        (message,) = list_maildir(maildir)
+        (maildir / "new").rename(tmp_path / "other")
+        (maildir / "new").symlink_to(tmp_path / "other")
+        assert path.read_bytes() == b"x\n"
+        with pytest.raises(OSError, match="Not a directory"):
+            message.open()
+
+    def test_a_message_that_becomes_a_pipe_keeps_nobody_waiting(self, maildir: Path) -> None:
+        path = put(maildir, "new/1700000001.a")
+        (message,) = list_maildir(maildir)
+        path.unlink()
+        os.mkfifo(path)
+        assert read(message) == b""
+
 
 class TestWriting:
     @pytest.mark.parametrize(("seen", "place"), [(True, "cur/{}:2,S"), (False, "new/{}")])
