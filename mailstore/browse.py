@@ -17,6 +17,8 @@ from mailstore.wire import unstuff
 SHELVED_COUNTED = 999
 #: Of so many messages with the highest uids the one that was received last is taken for the newest.
 _NEWEST_OF = 50
+#: Words that are looked for; SQLite takes no statement with many hundreds.
+_SEARCHED_WORDS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,11 @@ def count_shelved(mailbox_id: int) -> int:
 
 
 def _found(mailbox_id: int, search: str, shelf: bool, deleted_by: int | None) -> QuerySet[Message]:
-    """Live messages or those on the shelf that have each word of `search` in their envelope."""
+    """Live messages or those on the shelf that have each word of `search` (its first ones) in their envelope."""
     messages = shelved_messages(mailbox_id) if shelf else live_messages(mailbox_id)
     if deleted_by is not None:
         messages = messages.filter(deleted_serial=deleted_by)
-    for word in search.replace("\0", "").split():
+    for word in search.replace("\0", "").split()[:_SEARCHED_WORDS]:
         found = Q(subject__icontains=word) | Q(sender__icontains=word) | Q(message_id__icontains=word)
         messages = messages.filter(found)
     return messages

@@ -40,6 +40,7 @@ def test_every_word_is_looked_for_in_the_envelope(mailbox: FoundMailbox) -> None
     assert uids(mailbox.id, search="quota report")[0] == [3, 1]
     assert uids(mailbox.id, search="ALFRED")[0] == [2, 1]
     assert uids(mailbox.id, search="\0%_")[0] == []
+    assert uids(mailbox.id, search="dinner " * 2000)[0] == [2]
 
 
 def test_the_shelf_and_the_maildrop_are_apart(mailbox: FoundMailbox) -> None:
