@@ -8,6 +8,14 @@ from email.utils import parsedate_tz
 _YEARS = range(1970, 9999)
 
 
+def names_date(text: str) -> bool:
+    """Whether `text` is written as a date is, be it one that never was or is no mail's."""
+    try:
+        return parsedate_tz(text) is not None
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return False
+
+
 def read_date(text: str) -> datetime | None:
     """The moment `text` names, in UTC; without a zone it is taken as UTC. None where it names none, never an error."""
     try:

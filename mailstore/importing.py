@@ -57,8 +57,7 @@ class Importer:
         except BaseException:
             body.close()
             raise
-        received_at = message.received_at or received_date(body) or message.changed_at
-        self._batch.append(Import(body, received_at, message.unique_id))
+        self._batch.append(Import(body, _received_at(message, body), message.unique_id))
         self._octets += body.wire_octets
         if len(self._batch) >= _BATCH_MESSAGES or self._octets >= _BATCH_OCTETS:
             self.flush()
@@ -92,6 +91,12 @@ class Importer:
             self.flush()
         else:
             self._drop_batch()
+
+
+def _received_at(message: FoundMessage, body: Body) -> datetime | None:
+    """The moment it was received, by the first that says one; a moment still to come would keep it from expiring."""
+    said = (message.received_at, received_date(body), message.changed_at)
+    return next((moment for moment in said if moment is not None and moment <= timezone.now()), None)
 
 
 def received_date(body: Body) -> datetime | None:

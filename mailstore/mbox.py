@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from mailstore.dates import read_date
+from mailstore.dates import names_date, read_date
 
 #: Octets read at once, and about as many are handed out at once. A longer line is taken in parts.
 READ_OCTETS = 64 * 1024
@@ -98,12 +98,23 @@ def mboxo_unquoter() -> LineStarts:
 
 def read_from_line(line: bytes) -> tuple[str, datetime | None]:
     """The sender and date of a From_ line, as far as they can be made out; a date without a zone is in UTC."""
+    sender, date = _split(line)
+    return sender, read_date(date)
+
+
+def _split(line: bytes) -> tuple[str, str]:
+    """The sender of a From_ line, and what follows it."""
     rest = line[len(FROM) :].decode("latin-1").strip()
     weekday = _WEEKDAY.search(rest)
     if weekday:
-        return rest[: weekday.start()].strip(), read_date(rest[weekday.start() :])
+        return rest[: weekday.start()].strip(), rest[weekday.start() :]
     sender, _, date = rest.partition(" ")
-    return sender, read_date(date)
+    return sender, date
+
+
+def _is_dated(line: bytes) -> bool:
+    """Whether a line has a date where a From_ line has it. Where a clock was not set, that is in 1969 or in 1904."""
+    return names_date(_split(line)[1])
 
 
 def read_mbox(file: BinaryIO, *, mboxo: bool = False) -> Iterator[MboxMessage]:
@@ -131,7 +142,7 @@ class _Reader:
         self._next = self._read_from_line(line)
         if self._next is None:
             raise NotAnMboxError("does not begin with a From_ line")
-        self._dated = self._next[1] is not None
+        self._dated = _is_dated(line)
         while self._next:
             sender, received_at = self._next
             self._next = None
@@ -178,8 +189,7 @@ class _Reader:
         """The sender and date of a From_ line; None where the line is none, or text for want of a date."""
         if not line.startswith(FROM):
             return None
-        sender, received_at = read_from_line(line)
-        return None if self._dated and received_at is None else (sender, received_at)
+        return None if self._dated and not _is_dated(line) else read_from_line(line)
 
 
 def write_message(file: BinaryIO, *, sender: str, received_at: datetime, chunks: Iterable[bytes]) -> None:

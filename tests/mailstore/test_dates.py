@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailstore.dates import read_date, read_timestamp
+from mailstore.dates import names_date, read_date, read_timestamp
 
 NINE = datetime(2026, 11, 23, 9, 0, 5, tzinfo=UTC)
 
@@ -46,6 +46,15 @@ def test_what_names_no_moment_is_none(text: str) -> None:
     assert read_date(text) is None
 
 
+@pytest.mark.parametrize(
+    "text", ["Wed Dec 31 19:00:00 1969", "Mon Nov 23 24:00:60 2026", "Mon, 99 Nov 2026 1:2:3 +9999"]
+)
+def test_what_is_written_as_a_date_is_told_from_text(text: str) -> None:
+    assert names_date(text)
+    assert read_date(text) is None
+    assert not names_date("Mon Nov 23 at nine we meet")
+
+
 def test_what_no_mail_can_be_as_old_as_is_none() -> None:
     assert read_date("1 Jan 1970 00:00:00 +0000") == datetime(1970, 1, 1, tzinfo=UTC)
     assert read_date("1 Jan 1970 00:00:00 +0100") is None
@@ -71,7 +80,7 @@ def test_a_moment_that_some_time_zone_could_not_show_is_none() -> None:
 )
 def test_no_text_is_an_error(text: str) -> None:
     date = read_date(text)
-    assert date is None or (date.tzinfo is UTC and date.year >= 1970)
+    assert date is None or (date.tzinfo is UTC and date.year >= 1970 and names_date(text))
 
 
 def test_a_timestamp_is_a_moment_where_it_is_in_reach() -> None:

@@ -98,6 +98,7 @@ class TestMoments:
             (b"Subject: undated\n", {"changed_at": CHANGED}, CHANGED),
             (b"Subject: x\n\n" + RECEIVED, {"changed_at": CHANGED}, CHANGED),
             (b"Date: Tue, 03 Nov 2099 03:00:00 +0000\n", {"changed_at": CHANGED}, CHANGED),
+            (b"Subject: undated\n", {"received_at": PLACE.replace(year=2099), "changed_at": CHANGED}, CHANGED),
             (b"DATE: Tue, 03 Nov 2026 03:00:00 +0000\nRECEIVED: ; Mon, 02 Nov 2026 02:00:00 +0000\n", {},
              datetime(2026, 11, 2, 2, tzinfo=UTC)),
         ],

@@ -73,6 +73,21 @@ def test_unquoted_text_after_an_empty_line_is_no_separator_where_from_lines_have
     assert read(FROM_LINE + body + b"\n") == [body]
 
 
+@pytest.mark.parametrize(
+    "date",
+    ["Wed Dec 31 19:00:00 1969", "Fri Jan  1 00:00:00 1904", "Sat Dec 31 23:59:60 2016", "Thu Apr  3 24:00:00 2014"],
+)
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_from_line_of_a_clock_that_was_not_set_is_one(date: str, first: int) -> None:
+    """Messages of programs without the time: they are not to become the end of the one before."""
+    messages = [b"A: 1\n\none\n\nFrom now on\n", b"A: 2\n\ntwo\n"]
+    lines = [b"From jules %s\n" % date.encode(), FROM_LINE]
+    raw = b"".join(
+        line + message + b"\n" for line, message in zip(lines[first:] + lines[:first], messages, strict=True)
+    )
+    assert read(raw) == messages
+
+
 def test_where_the_first_from_line_has_no_date_the_others_need_none() -> None:
     assert read(b"From jules\nA: 1\n\none\n\nFrom charles\nA: 2\n\n") == [b"A: 1\n\none\n", b"A: 2\n"]
 
