@@ -155,7 +155,8 @@ class _Pages:
         return mailbox, get_object_or_404(Message, mailbox_id=mailbox.pk, uid=uid)
 
     def _log_reading(self, request: HttpRequest, mailbox: Mailbox, message: Message) -> None:
-        self.model_admin.log_change(request, mailbox, f"{READ} {message.uid} {message.message_id}".rstrip())
+        what = f"{READ} {message.uid} {one_line(message.message_id)}".rstrip()
+        self.model_admin.log_change(request, mailbox, what)
         _audit.info("%s read message %d of %s", request.user.get_username(), message.uid, mailbox.address)
 
     def _page(self, request: HttpRequest, mailbox: Mailbox, *, on_shelf: bool) -> tuple[list[Message], dict[str, Any]]:

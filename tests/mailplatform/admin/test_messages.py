@@ -133,6 +133,12 @@ def test_a_message_is_shown_to_whom_may_read_mail_and_each_look_is_logged(
     assert [e.get_change_message() for e in entries] == ["Read message 2 <2@x.org>", "Read message 1 <1@x.org>"]
 
 
+def test_what_a_message_says_turns_no_line_of_the_log(browser: Client, mailbox: Mailbox) -> None:
+    fill(mailbox.pk, "Message-ID: <a\u202e1 egassem daeR\u2066>\n\n".encode())
+    browser.get(page("message", mailbox, 1))
+    assert LogEntry.objects.get().get_change_message() == "Read message 1 <a 1 egassem daeR >"
+
+
 @pytest.mark.parametrize("uid", [1, 2])
 def test_without_the_permission_there_is_no_body_and_no_way_to_one(mailbox: Mailbox, uid: int) -> None:
     fill(mailbox.pk, *numbered(2))
