@@ -10,6 +10,7 @@ import enum
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from tempfile import SpooledTemporaryFile
@@ -91,8 +92,9 @@ class Body:
         self._store(self._encoder.feed(chunk))
 
     def finish(self) -> None:
-        """The message has ended: what is missing at its end is added."""
+        """The message has ended: what is missing at its end is added. Raises OSError where the disk is full."""
         self._store(self._encoder.finish())
+        self._spool.flush()  # its own error, and not that of a batch in which it is stored
 
     def add_header(self, lines: bytes) -> None:
         """Put header lines on top of the message, with CRLF and not beginning with a dot. It has ended before."""
@@ -149,7 +151,9 @@ class Body:
             piece = self._spool.read(PIECE_OCTETS)
 
     def close(self) -> None:
-        self._spool.close()
+        """Give up what is held; raises nothing, be the disk full: what it could not take is not wanted any more."""
+        with suppress(OSError):
+            self._spool.close()
 
     def __enter__(self) -> Self:
         return self

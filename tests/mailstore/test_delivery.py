@@ -1,6 +1,7 @@
 """Delivery stores what came in, byte for byte, under a trace header, for all or for each."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -12,7 +13,7 @@ from accounts.lookup import FoundMailbox
 from accounts.models import Mailbox
 from mailstore import delivery
 from mailstore.browse import read_message
-from mailstore.delivery import Envelope, Import, Outcome, append, append_many, deliver
+from mailstore.delivery import Body, Envelope, Import, Outcome, append, append_many, deliver
 from mailstore.downgrade import surrogate_octets
 from mailstore.models import PIECE_OCTETS, Content, Maildrop, Message
 from mailstore.rows import MailboxGoneError, live_messages
@@ -51,6 +52,17 @@ def test_a_delivered_message_is_kept_under_its_trace_header(mailbox: FoundMailbo
     assert row.header_octets == len(TRACE) + len(b"Subject: Hello\r\n\r\n")
     assert row.subject == "Hello"
     assert_counters_fit(mailbox.id)
+
+
+def test_a_disk_that_is_full_is_told_when_the_message_ends_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it is told when the message is stored, to all that are stored with it, and when it is given up."""
+    body = Body()
+    body.close()
+    monkeypatch.setattr(body, "_spool", Path("/dev/full").open("r+b", buffering=1_000_000))
+    body.write(b"a" * 1000)
+    with pytest.raises(OSError, match="No space left"):
+        body.finish()
+    body.close()
 
 
 field = st.sampled_from(
