@@ -1,11 +1,13 @@
 """importmail from a POP3 account: unique-ids are kept, nothing is fetched twice, and nothing is deleted there."""
 
+import errno
 import io
 
 import pytest
 from django.core.management import CommandError, call_command
 
 from accounts.lookup import FoundMailbox
+from mailstore.delivery import Body
 from mailstore.models import Message
 from mailstore.rows import live_messages
 from tests.mailstore.mailboxes import stored
@@ -75,6 +77,22 @@ def test_an_import_that_was_broken_off_takes_up_where_it_stopped(mailbox: FoundM
         assert Run(url(other), "--keep-uidls").error == ""
     assert unique_ids(mailbox) == ["u1", "u2", "u3", "u4"]
     assert other.said("RETR") == ["1", "2", "3", "3", "4"]
+
+
+def test_a_disk_that_is_full_breaks_it_off(mailbox: FoundMailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the message is unread: nothing else can be asked of the server."""
+    write = Body.write
+
+    def write_two(body: Body, chunk: bytes) -> None:
+        if b"Subject: 3" in chunk:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(body, chunk)
+
+    monkeypatch.setattr(Body, "write", write_two)
+    with server().serving() as other:
+        run = Run(url(other), "--keep-uidls")
+    assert run.error.endswith(": No space left on device; 2 messages imported so far; run it again to go on")
+    assert unique_ids(mailbox) == ["u1", "u2"]
 
 
 def test_without_them_the_messages_have_new_ones(mailbox: FoundMailbox) -> None:

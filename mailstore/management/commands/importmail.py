@@ -112,11 +112,11 @@ class Command(MailCommand):
                     raise broken
                 with suppress(Pop3Error):
                     client.quit()
-        except Pop3Error as error:
+        except (Pop3Error, OSError) as error:  # the latter from a disk that is full
             if not importer.imported and not importer.duplicates:
-                raise CommandError(f"{url}: {error}; nothing was imported") from error
+                raise CommandError(f"{url}: {_reason(error)}; nothing was imported") from error
             again = "run it again" if keep_for is not None else "run it again with --skip-duplicates"
-            raise CommandError(f"{url}: {error}; {_summary(importer)} so far; {again} to go on") from error
+            raise CommandError(f"{url}: {_reason(error)}; {_summary(importer)} so far; {again} to go on") from error
         return failed
 
     def _say_if_full(self, mailbox: FoundMailbox) -> None:
@@ -162,7 +162,7 @@ def _import_source(importer: Importer, path: str, bar: Watch, *, mboxo: bool) ->
 
 def _import_listed(
     importer: Importer, client: Pop3Client, wanted: list[Listed], bar: Watch
-) -> tuple[int, Pop3Error | None]:
+) -> tuple[int, Pop3Error | OSError | None]:
     """Import these messages of an account; answers how many it did not give, and what broke it off."""
     failed = 0
     for each in wanted:
@@ -177,7 +177,7 @@ def _import_listed(
         except EmptyMessageError as error:
             bar.say(f"{message.name}: {error}; skipped")
             failed += 1
-        except Pop3Error as error:  # what was read before is stored all the same
+        except (Pop3Error, OSError) as error:  # what was read before is stored all the same
             return failed, error
     return failed, None
 
