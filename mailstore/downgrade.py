@@ -93,7 +93,9 @@ class Downgrader:
         except UnicodeDecodeError:
             return field
         self._left -= len(field)
-        said = ascii_field(text).encode("ascii")
+        # A stuffed dot stays before whatever the line becomes: a client takes it away, and all octets grow alike.
+        dot = "." if text.startswith(".") else ""
+        said = (dot + ascii_field(text.removeprefix("."))).encode("ascii")
         self.changed = True
         self.added += len(said) - len(field)
         return said

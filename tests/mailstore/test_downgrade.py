@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailstore.downgrade import FIELD_OCTETS, HEADER_OCTETS, Downgrader, split_last_field, surrogate_octets
-from mailstore.wire import encode
+from mailstore.envelope import decode_words
+from mailstore.wire import encode, unstuff
 from tests.messages import all_messages
 
 MESSAGES = {name: message for name, message in all_messages().items() if len(message) < 300_000}
@@ -52,7 +53,8 @@ def test_a_message_with_a_header_in_ascii_is_its_own_surrogate(lines: list[bytes
 
 
 field = st.tuples(
-    st.sampled_from(["Subject", "From", "Received", "Message-ID", "Content-Type", ".Odd", "X"]), st.text(max_size=60)
+    st.sampled_from(["Subject", "From", "Received", "Message-ID", "Content-Type", ".Odd", ".é", "X"]),
+    st.text(max_size=60),
 ).map(": ".join)
 
 
@@ -68,7 +70,16 @@ def test_the_header_becomes_ascii_and_the_body_stays(fields: list[str], body: by
     assert len(header) == encoded.header_octets + len(octets) - len(encoded.wire)
     assert downgraded(encoded.wire, size) == octets
     listed = surrogate_octets([encoded.wire], encoded.octets)
-    assert (listed or encoded.octets) - encoded.octets == len(octets) - len(encoded.wire)
+    assert (listed or encoded.octets) == len(b"".join(unstuff([octets])))
+
+
+@pytest.mark.parametrize("line", [".é", ".é: x", "..é", ". é", ".\r\n é"])
+def test_a_dot_that_is_encoded_is_the_lines_own(line: str) -> None:
+    """RFC 1939, 3: the one before it is the transmission's, and LIST does not count it."""
+    encoded = encode(line.encode() + b"\r\n\r\n")
+    sent = b"".join(unstuff([downgraded(encoded.wire)]))
+    assert surrogate_octets([encoded.wire], encoded.octets) == len(sent)
+    assert decode_words(sent.decode().strip()) == line.replace("\r\n", "")
 
 
 def test_octets_that_are_no_utf_8_stay_beside_fields_that_are() -> None:
