@@ -88,9 +88,16 @@ def _found(mailbox_id: int, search: str, shelf: bool, deleted_by: int | None) ->
     if deleted_by is not None:
         messages = messages.filter(deleted_serial=deleted_by)
     for word in search.replace("\0", "").split()[:_SEARCHED_WORDS]:
-        found = Q(subject__icontains=word) | Q(sender__icontains=word) | Q(message_id__icontains=word)
+        found = Q()
+        for spelling in _spellings(word):
+            found |= Q(subject__icontains=spelling) | Q(sender__icontains=spelling) | Q(message_id__icontains=spelling)
         messages = messages.filter(found)
     return messages
+
+
+def _spellings(word: str) -> set[str]:
+    """A word as it may stand in a text; SQLite takes upper and lower case for the same in ASCII alone."""
+    return {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
 
 
 def find_message(mailbox_id: int, uid: int) -> Message | None:

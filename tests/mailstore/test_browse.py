@@ -41,6 +41,15 @@ def test_every_word_is_looked_for_in_the_envelope(mailbox: FoundMailbox) -> None
     assert uids(mailbox.id, search="ALFRED")[0] == [2, 1]
     assert uids(mailbox.id, search="\0%_")[0] == []
     assert uids(mailbox.id, search="dinner " * 2000)[0] == [2]
+    assert uids(mailbox.id, search="dîner " * 2000)[0] == []
+
+
+@pytest.mark.parametrize("word", ["élevé", "Élevé", "ÉLEVÉ"])
+def test_upper_and_lower_case_are_the_same_beyond_ascii_too(mailbox: FoundMailbox, word: str) -> None:
+    fill(
+        mailbox.id, *[f"Subject: un prix {spelling}\n\n".encode() for spelling in ("élevé", "Élevé", "ÉLEVÉ", "eleve")]
+    )
+    assert uids(mailbox.id, search=word)[0] == [3, 2, 1]
 
 
 def test_the_shelf_and_the_maildrop_are_apart(mailbox: FoundMailbox) -> None:
