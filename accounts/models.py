@@ -8,6 +8,7 @@ import secrets
 from typing import Any, ClassVar
 
 from django.conf import settings
+from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import AbstractUser
 from django.contrib.auth.models import UserManager as DjangoUserManager
 from django.core.exceptions import ValidationError
@@ -96,8 +97,21 @@ class User(AbstractUser):
         self.password_mark = secrets.randbelow(_MARKS)
         self._unsaved_password = None if prepared is None else (prepared, self.password)
 
+    def set_unusable_password(self) -> None:
+        """No password opens any more: a change like any other."""
+        self.set_password(None)
+
     def check_password(self, raw_password: str | None) -> bool:
-        return super().check_password(None if raw_password is None else prepare_password(raw_password))
+        """Whether it fits; a hash that is out of date is brought up to date then, as Django does it."""
+        prepared = None if raw_password is None else prepare_password(raw_password)
+        return check_password(prepared, self.password, self._hash_anew)
+
+    def _hash_anew(self, password: str) -> None:
+        mark = self.password_mark
+        self.set_password(password)
+        self.password_mark = mark
+        self._password = None  # Django would take it for a new one
+        self.save(update_fields=["password"])
 
     def make_verifiers(self) -> None:
         """Bring the SCRAM verifiers in line with the password hash; `save` does it, bulk writes have to."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import identify_hasher, make_password
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
@@ -50,6 +50,11 @@ def let_expire(user: User) -> None:
     user.app_passwords.update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
+def switch_off(user: User) -> None:
+    user.set_unusable_password()
+    user.save()
+
+
 def suspend_user(user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
 
@@ -71,6 +76,7 @@ def suspend_mailbox(user: User) -> None:
         (lambda user: user.delete(), True),
         (lambda user: set_password(user=user, password="new"), None),
         (lambda user: set_password(user=user, password="x"), None),
+        (switch_off, None),
     ],
 )
 def test_what_is_taken_back(jules: User, change: Callable[[User], object], password_too: bool | None) -> None:
@@ -99,6 +105,12 @@ def test_a_hash_that_is_brought_up_to_date_is_no_other_password(jules: User) -> 
     jules.refresh_from_db()
     jules.first_name = "Jules"
     jules.save()
+    assert find_unwelcome([guest]) == set()
+    jules.password = make_password("x", hasher="pbkdf2_sha256")
+    jules.save()
+    assert jules.check_password("x")  # as Django does at a login to the web
+    jules.refresh_from_db()
+    assert (identify_hasher(jules.password).algorithm, jules.scram != "") == ("argon2", True)
     assert find_unwelcome([guest]) == set()
 
 

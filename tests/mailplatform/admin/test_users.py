@@ -13,6 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
+from accounts.callers import Protocol
+from accounts.guests import Guest, find_unwelcome
 from accounts.models import Domain, Mailbox, User
 from accounts.services import create_domain
 from mailplatform.admin.users import UserAdmin
@@ -270,6 +272,17 @@ def test_a_password_to_say_at_the_phone_is_offered_and_is_another_each_time(brow
     assert response.status_code == 302
     mailbox.user.refresh_from_db()
     assert mailbox.user.check_password(offered)
+
+
+def test_a_password_that_is_switched_off_ends_what_it_has_opened(browser: Client, mailbox: Mailbox) -> None:
+    mailbox.user.set_password(SECRET)
+    mailbox.user.save()
+    guest = Guest(mailbox.user_id, (mailbox.pk,), Protocol.POP3, password_mark=mailbox.user.password_mark)
+    url = page("password", mailbox.user)
+    assert browser.post(url, {"usable_password": "false", "unset-password": "1"}).status_code == 302
+    user = User.objects.get(pk=mailbox.user_id)
+    assert (user.has_usable_password(), user.scram) == (False, "")
+    assert find_unwelcome([guest]) == {guest}
 
 
 def test_two_passwords_that_differ_change_nothing(browser: Client, mailbox: Mailbox) -> None:
