@@ -4,7 +4,7 @@ import pytest
 from django.contrib import admin
 from django.test import Client
 
-from accounts.models import Mailbox, User
+from accounts.models import Domain, Mailbox, User
 from accounts.services import create_account, create_alias, create_domain
 from mailplatform.admin.lists import ListAdmin, spellings
 from tests.mailplatform.admin.people import text_of
@@ -57,3 +57,25 @@ def test_an_address_is_found_as_people_write_it(browser: Client, model: str, ter
     assert page.context["cl"].result_count == 1
     assert found in text_of(page.content)
     assert browser.get(f"/admin/accounts/{model}/", {"q": "münster"}).context["cl"].result_count == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "field"),
+    [
+        ("accounts/user", "password"),
+        ("accounts/user", "scram"),
+        ("accounts/user", "app_passwords__digest"),
+        ("accounts/mailbox", "user__scram"),
+        ("accounts/mailbox", "delegates__scram"),
+        ("accounts/loginrecord", "mailbox__user__scram"),
+        ("admin/logentry", "user__scram"),
+        ("collecting/source", "secret"),
+        ("auth/group", "user__scram"),
+    ],
+)
+def test_no_list_tells_by_a_filter_what_no_page_shows(browser: Client, domain: Domain, model: str, field: str) -> None:
+    """One sign after the other could be found out, of what a password is guessed by."""
+    jules = create_account(username="jules", password="right horse 7")
+    assert jules.scram
+    for asked in (f"{field}__startswith", f"{field}__lt", field):
+        assert browser.get(f"/admin/{model}/", {asked: jules.scram[:20]}).status_code == 400
