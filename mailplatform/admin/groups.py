@@ -1,4 +1,8 @@
-"""Groups of staff and what they may do, in the looks of the other pages."""
+"""Groups of staff and what they may do, in the looks of the other pages.
+
+Only a superuser changes one, as with members of staff themselves: whoever may change a group that they belong to could
+otherwise give themselves every right.
+"""
 
 from typing import Any
 
@@ -20,6 +24,15 @@ class GroupAdmin(DjangoGroupAdmin, ListAdmin):
 
     search_help_text = gettext_lazy("Search by name")
     filter_horizontal = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest | None = None, **kwargs: Any) -> Any:
         return db_field.formfield(form_class=PermissionsField)

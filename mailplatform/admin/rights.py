@@ -19,8 +19,8 @@ _DEEDS: dict[str, str | Promise] = {
     "read_mail": gettext_lazy("read the messages in them"),
     "end_session": gettext_lazy("end those that are open"),
 }
-#: Of history and records there is nothing to do but to see them.
-_ONLY_SEEN = ("logentry", "loginrecord", "sessionrecord")
+#: Of history and records there is nothing to do but to see them; groups are changed by superusers, who may do all.
+_ONLY_SEEN = ("logentry", "loginrecord", "sessionrecord", "group")
 #: What gets into the queue does so by being sent.
 _NEVER_ADDED = Q(codename="add_queuedrecipient")
 _UNSEEN = Q(codename__startswith="add_") | Q(codename__startswith="change_") | Q(codename__startswith="delete_")

@@ -55,3 +55,18 @@ def test_groups_are_for_whom_may_change_them(mailbox: Mailbox) -> None:
     assert helper.get(LIST).status_code == 200
     assert helper.post(f"{LIST}add/", {"name": "Mine"}).status_code == 403
     assert not Group.objects.exists()
+
+
+def test_only_a_superuser_says_what_the_members_of_a_group_may(mailbox: Mailbox) -> None:
+    """Whoever is a member could give themselves every right by it."""
+    group = Group.objects.create(name="Help desk")
+    helper = staff("auth.view_group", "auth.change_group", "auth.add_group", "auth.delete_group")
+    helper.groups.add(group)
+    seen = browser_of(helper)
+    right = Permission.objects.get(codename="read_mail")
+    data = {"name": "Help desk", "permissions": [str(right.pk)]}
+    assert seen.get(f"{LIST}{group.pk}/change/").status_code == 200
+    for page in (f"{group.pk}/change", "add", f"{group.pk}/delete"):
+        assert seen.post(f"{LIST}{page}/", data | {"post": "yes"}).status_code == 403
+    seen.post(LIST, {"action": "delete_selected", "_selected_action": [group.pk], "post": "yes"})
+    assert list(Group.objects.get().permissions.all()) == []
