@@ -125,27 +125,27 @@ class Door:
     async def scram_verifier(self, caller: Caller, login: str, mechanism: str) -> ScramVerifier:
         """What the proof of a client is checked against; an invented one where no proof will be right.
 
-        Raises ThrottledError. `admit_proven` or `reject` follows, with the same verifier.
+        Raises ThrottledError. `judge` follows, with the same verifier.
         """
         if mechanism not in settings.SCRAM_MECHANISMS:
             raise ValueError(mechanism)
         trying = self._watch.begin(caller, login, mechanism)
         return await self._recorded(trying, self._find_verifier(trying), ends=False)
 
+    async def judge(self, caller: Caller, login: str, verifier: ScramVerifier, *, fits: bool) -> None:
+        """Tell whether a proof fits, when there is nothing to wait for: returns only where it does.
+
+        Raises NotAdmittedError, ThrottledError. `admit_proven` follows.
+        """
+        trying = self._watch.begin(caller, login, verifier.mechanism)
+        await self._recorded(trying, self._judge(trying, fits), ends=False)
+
     async def admit_proven(
         self, caller: Caller, login: str, verifier: ScramVerifier, *, authzid: str = ""
     ) -> Admission:
-        """Let in after a right proof. Raises NotAdmittedError, ThrottledError."""
+        """Let in after a proof that fits. Raises NotAdmittedError, ThrottledError."""
         trying = self._watch.begin(caller, login, verifier.mechanism)
         return await self._recorded(trying, self._by_proof(trying, verifier, authzid))
-
-    async def reject(self, caller: Caller, login: str, verifier: ScramVerifier) -> NoReturn:
-        """Count and record a wrong proof. Raises NotAdmittedError, always."""
-        trying = self._watch.begin(caller, login, verifier.mechanism)
-        # Of two wrong proofs nobody can tell whether they are of the same password: each counts.
-        self._watch.failed(trying)
-        await self._recorded(trying, self._without_proof(trying))
-        raise AssertionError("a wrong proof was answered")
 
     async def admit_token(self, caller: Caller, login: str, token: str, *, mechanism: str = "OAUTHBEARER") -> Admission:
         """Let in by a bearer token (RFC 7628). Raises NotAdmittedError, ThrottledError, IntrospectionError.
@@ -221,14 +221,20 @@ class Door:
         return admission
 
     async def _by_proof(self, trying: Try, verifier: ScramVerifier, authzid: str) -> Admission:
-        # Asked again: of proofs that were all begun before the first one failed the right one waits like the others.
         await self._watch.wait(trying)
         secret = await self._find_secret(trying)
         if secret is None or secret.credential is None or _verifier(secret, trying.mechanism) != verifier:
             raise NotAdmittedError(trying.reason)
         return await self._open(trying, trying.login, secret.credential, authzid)
 
-    async def _without_proof(self, trying: Try) -> NoReturn:
+    async def _judge(self, trying: Try, fits: bool) -> None:
+        # Of proofs that were all begun before the first one failed each waits, right or wrong, for those that failed
+        # before it: else as many guesses are free as somebody can open connections.
+        await self._watch.wait(trying)
+        if fits:
+            return
+        # At once, with no other in between. Nobody can tell whether two wrong proofs are of one password: each counts.
+        self._watch.failed(trying)
         await self._find_secret(trying)
         raise NotAdmittedError(trying.reason)
 

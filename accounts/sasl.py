@@ -51,20 +51,24 @@ class FindVerifier:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgeProof:
+    """The client has given its proof, and whether it `fits` is for the door to tell, which may make it wait.
+
+    Answered with the Proof where it does, with the refusal of a wrong password where not.
+    """
+
+    login: str
+    proof: Proof
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Admit:
     """Let in who has proved to know the password. `authzid` as in Authenticate."""
 
     login: str
     proof: Proof
     authzid: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RejectProof:
-    """The client's proof was wrong; answered with the refusal of a wrong password, always."""
-
-    login: str
-    proof: Proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class AdmitToken:
     mechanism: str
 
 
-Question = Authenticate | FindVerifier | Admit | RejectProof | AdmitToken
+Question = Authenticate | FindVerifier | JudgeProof | Admit | AdmitToken
 
 
 # --- What an exchange says ---------------------------------------------------------------------------------------
@@ -210,8 +214,8 @@ def scram(mechanism: str, initial: bytes | None) -> _Mechanism:
         answer = proof.check(_utf8(final))
     except ValueError:
         raise MalformedError(_("%(mechanism)s: this message is not understood"), mechanism=mechanism) from None
+    yield JudgeProof(name, proof, answer is not None)
     if answer is None:
-        yield RejectProof(name, proof)
         raise RuntimeError("a wrong proof was not refused")
     if (yield answer.encode()):
         raise MalformedError(_("%(mechanism)s: an empty line was expected"), mechanism=mechanism)

@@ -97,7 +97,7 @@ class Watch:
         own, others = self._throttles.waits(place)
         if others > own and not await self._known.are_known(place.login, place.network, self._bridge):
             return others
-        return own
+        return self._throttles.waits(place)[0]  # more may have failed while the database was asked
 
     def may_have_to_wait(self, trying: Try) -> bool:
         """Whether there are failures, its own or others', that count; `seconds` may know better."""

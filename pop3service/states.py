@@ -205,7 +205,8 @@ class StartTls:
     """Begin TLS as soon as what was written before has gone; answered with None once it is established."""
 
 
-#: The questions of a login are answered with LoggedIn, the maildrop being locked; FindVerifier with a Proof.
+#: The questions of a login are answered with LoggedIn, the maildrop being locked; FindVerifier and JudgeProof with a
+#: Proof.
 Request = Question | ShowAsStored | ReadListing | ReadPiece | Finish | StartTls
 
 

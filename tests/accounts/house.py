@@ -118,10 +118,12 @@ class House:
         server = ScramMechanism(mechanism).make_server(lambda username: verifier.auth_info())
         server.set_client_first(client.get_client_first())
         client.set_server_first(server.get_server_first())
+        fits = True
         try:
             server.set_client_final(client.get_client_final())
         except ScramException:
-            await self.door.reject(caller, login, verifier)
+            fits = False
+        await self.door.judge(caller, login, verifier, fits=fits)
         admission = await self.door.admit_proven(caller, login, verifier, **more)
         client.set_server_final(server.get_server_final())
         return admission

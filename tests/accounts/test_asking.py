@@ -54,7 +54,7 @@ def test_scram(house: House, password: str, fits: bool) -> None:
     client.set_server_first(said(challenge))
     final = b64encode(client.get_client_final().encode())
     if fits:
-        client.set_server_final(said(exchange.respond(final)))
+        client.set_server_final(said(asked(house, exchange, exchange.respond(final))))
         assert admission(asked(house, exchange, exchange.respond(b""))).address == JULES
     else:
         with pytest.raises(NotAdmittedError):

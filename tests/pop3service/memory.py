@@ -8,7 +8,7 @@ from typing import Any
 
 from scramp import ScramMechanism
 
-from accounts.sasl import Admit, AdmitToken, Authenticate, FindVerifier, RejectProof
+from accounts.sasl import Admit, AdmitToken, Authenticate, FindVerifier, JudgeProof
 from accounts.scram import ScramExchange, ScramVerifier
 from mailstore.wire import encode
 from pop3service.protocol import Session
@@ -110,8 +110,8 @@ class MemoryMaildrop:
                 return scram_exchange(login, mechanism)
             case Admit(login):
                 return self.opened if login == LOGIN else WRONG
-            case RejectProof():
-                return WRONG
+            case JudgeProof(proof=proof, fits=fits):
+                return proof if fits else WRONG
             case AdmitToken(login, token):
                 return self.opened if login in ("", LOGIN) and token == TOKEN else WRONG
             case ReadListing():

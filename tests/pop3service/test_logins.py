@@ -1,6 +1,7 @@
 """Logins as the door of accounts decides them, over sockets: what a client sees of it."""
 
 import base64
+import contextlib
 import threading
 import uuid
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts import door
+from accounts import door, watch
 from accounts.app_passwords import create_app_password
 from accounts.lookup import FoundMailbox
 from accounts.models import Domain, LoginRecord, Mailbox, User
@@ -216,6 +217,27 @@ class TestScram:
             assert self.prove(client, "right horse", authzid="alfred@maison.mrs").endswith(b"(500 octets)")
             assert lock_of(alfred) is not None
             assert lock_of(jules) is None
+
+    def test_guesses_on_many_connections_are_told_no_more_than_those_on_one(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each has its challenge before the first one fails."""
+        monkeypatch.setattr(watch, "HELD_SECONDS", 0.5)
+        set_password(user=owner(), password="right horse")
+        served = serve_mailboxes()
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(served.connect()) for _ in range(12)]
+            proofs = []
+            for number, client in enumerate(clients):
+                client.greet()
+                guess = "right horse" if number == 9 else f"wrong horse {number}"
+                scram = scram_client("SCRAM-SHA-256", JULES, guess, authzid="")
+                challenge = client.say(f"AUTH SCRAM-SHA-256 {in_base64(scram.get_client_first())}")
+                scram.set_server_first(base64.b64decode(challenge[2:]).decode())
+                proofs.append(in_base64(scram.get_client_final()))
+            answers = [client.say(proof) for client, proof in zip(clients, proofs, strict=True)]
+        assert answers[:4] == [WRONG] * 4
+        assert {answer.partition(b"]")[0] for answer in answers[4:]} == {b"-ERR [SYS/TEMP"}
 
     def prove(self, client: Client, password: str, mechanism: str = "SCRAM-SHA-256", authzid: str = "") -> bytes:
         """The whole exchange; the last answer."""

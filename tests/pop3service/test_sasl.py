@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scramp import ScramClient
 
-from accounts.sasl import Admit, AdmitToken, Authenticate, RejectProof
+from accounts.sasl import Admit, AdmitToken, Authenticate, JudgeProof
 from pop3service.states import Authorization, StartTls
 from pop3service.words import Text
 from tests.accounts.scram_client import scram_client
@@ -234,7 +234,7 @@ class TestScram:
         dialogue = fresh()
         client = ScramClient([mechanism], login, password)
         assert self._until_the_proof(dialogue, client, mechanism, initial=True) == WRONG
-        assert isinstance(dialogue.maildrop.requests[-1], RejectProof)
+        assert isinstance(dialogue.maildrop.requests[-1], JudgeProof)
         dialogue.log_in()
 
     def test_no_login_before_the_client_has_seen_the_servers_proof(self, mechanism: str) -> None:
