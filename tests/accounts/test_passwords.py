@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import BasePasswordHasher, get_hashers, make_password
 from django.core.exceptions import ValidationError
 from django.test import override_settings
 
@@ -21,6 +21,13 @@ def test_only_what_was_right_is_remembered() -> None:
     assert checker.verify(ENCODED, "right")
     assert checker.recall(ENCODED, "right")
     assert not checker.recall(make_password("right"), "right")
+
+
+@pytest.mark.parametrize("hasher", get_hashers(), ids=lambda hasher: hasher.algorithm)
+def test_what_is_hashed_in_any_way_of_the_settings_is_verified(hasher: BasePasswordHasher) -> None:
+    encoded = hasher.encode("right", hasher.salt())
+    assert PasswordChecker(60).verify(encoded, "right")
+    assert not PasswordChecker(60).verify(encoded, "wrong")
 
 
 def test_nobody_has_a_password() -> None:
