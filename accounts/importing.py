@@ -14,12 +14,11 @@ from dataclasses import dataclass, field
 from django.contrib.auth.hashers import identify_hasher
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import transaction
 from django.utils.translation import gettext as _
 
 from accounts.addresses import normal_address, normal_local_part, normal_spelling, validate_local_part
-from accounts.models import Domain, Mailbox, User, default_quota_messages, default_quota_octets
+from accounts.models import Alias, Domain, Mailbox, User, default_quota_messages, default_quota_octets
 
 #: A plain password takes some 40 ms of a processor to hash, and the admin waits for it.
 MAX_PASSWORDS = 500
@@ -36,6 +35,8 @@ _FALSE = {"0", "no", "false", "non", "faux"}
 #: An export puts an apostrophe before what a spreadsheet would take for a formula; it is taken off again.
 _DISARMED = re.compile(r"'+[=+\-@\t\r]")
 _VERBATIM = {"password", "password_hash"}
+#: What a row has beyond the columns.
+_BEYOND = ""
 _LARGEST = 2**63 - 1
 
 
@@ -154,7 +155,8 @@ def _rows(content: bytes) -> Iterator[tuple[int, Row]]:
             raise ValidationError(_("More than %(number)d rows: split the file.") % {"number": MAX_ROWS})
         if any(cell.strip() for cell in cells):
             given = dict(zip(header, cells, strict=False))
-            yield reader.line_num, {name: _cell(name, given.get(name, "")) for name in COLUMNS}
+            row = {name: _cell(name, given.get(name, "")) for name in COLUMNS}
+            yield reader.line_num, row | {_BEYOND: "".join(cells[len(header) :]).strip()}
 
 
 def _cell(name: str, text: str) -> str:
@@ -174,12 +176,15 @@ class _Reader:
         self.taken_names = _existing(names, lambda some: User.objects.filter(username__in=some).values_list("username"))
         wanted = {address for _line, row in rows for address in self._addresses(row)}
         self.taken = _existing(wanted, lambda some: Mailbox.objects.filter(address__in=some).values_list("address"))
+        self.taken |= _existing(wanted, lambda some: Alias.objects.filter(address__in=some).values_list("address"))
         self.by_name: dict[str, NewAccount] = {}
 
     def add(self, checked: Checked, line: int, row: Row) -> None:
         """Take one row. Raises ValidationError with all that is wrong in it."""
         name = normal_local_part(row["username"])
         errors: list[str] = []
+        if row[_BEYOND]:
+            errors.append(_("There are more cells than columns: a cell with a comma in it has to be in quotes."))
         account = self.by_name.get(name)
         if account is None:
             account = NewAccount(user=User(username=name), password=row["password"])
@@ -205,7 +210,7 @@ class _Reader:
         if len(user.first_name) > 150 or len(user.last_name) > 150:
             raise ValidationError(_("A name is too long."))
         if user.email:
-            validate_email(user.email)
+            User._meta.get_field("email").run_validators(user.email)
         if row["password"] and row["password_hash"]:
             raise ValidationError(_("Give a password or a password_hash, not both."))
         if row["password_hash"]:
@@ -267,7 +272,7 @@ def _known_hash(encoded: str) -> str:
 def _number(text: str, default: int) -> int:
     if not text:
         return default
-    if not (text.isascii() and text.isdigit()) or int(text) > _LARGEST:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(_LARGEST))) or int(text) > _LARGEST:
         raise ValidationError(_("A quota is a whole number, 0 for no limit, not “%(text)s”.") % {"text": text[:40]})
     return int(text)
 

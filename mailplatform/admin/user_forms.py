@@ -71,11 +71,19 @@ class NewUserForm(UserCreationForm):
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean()
         domain = Domain.objects.filter(is_default=True).first()
-        name = cleaned.get("username")
-        if domain and name and Mailbox.objects.filter(address=f"{name}@{domain.name}").exists():
-            taken = _("The address %(address)s belongs to another user.") % {"address": f"{name}@{domain.name}"}
-            self.add_error("username", ValidationError(taken, code="address"))
+        if domain and (name := cleaned.get("username")):
+            try:
+                _check_free(Mailbox(domain=domain, local_part=name))
+            except ValidationError as error:
+                self.add_error("username", error.messages)
         return cleaned
+
+
+def _check_free(mailbox: Mailbox) -> None:
+    """Raise ValidationError where a mailbox or an alias has the address."""
+    mailbox.clean()
+    if Mailbox.objects.filter(address=mailbox.address).exists():
+        raise ValidationError(_("The address %(address)s belongs to another user.") % {"address": mailbox.address})
 
 
 class UserForm(UserChangeForm):

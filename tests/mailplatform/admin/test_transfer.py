@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from accounts import importing
 from accounts.models import Domain, Mailbox, User
-from accounts.services import create_domain
+from accounts.services import create_alias, create_domain
 from mailplatform.admin import transfer
 from tests.mailplatform.admin.people import browser_of, make_mailbox, staff, text_of
 
@@ -132,6 +132,33 @@ def test_what_is_no_list_of_accounts_is_said_plainly(
     assert fault in text_of(response.content)
     assert b"<script>alert" not in response.content
     assert usernames() == {"root"}
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("username,address\nbert,info@maison.mrs\n", "Line 2 The address info@maison.mrs is taken."),
+        ("username\nINFO\n", "Line 2 The address info@maison.mrs is taken."),
+        (f"username,password\nbert,correct,{SECRET}\n", "Line 2 There are more cells than columns"),
+        (f"username,quota_octets\nbert,{'9' * 5000}\n", "Line 2 A quota is a whole number"),
+        (f"username,email\nbert,{'a' * 60}@{'.'.join(['b' * 60] * 4)}.org\n", "Line 2 Ensure this value has at most"),
+    ],
+    ids=["alias", "alias by name", "cells", "digits", "email"],
+)
+def test_what_no_other_page_would_take_no_file_brings(
+    browser: Client, mailbox: Mailbox, content: str, fault: str
+) -> None:
+    create_alias(domain=mailbox.domain, local_part="info", targets=mailbox.address)
+    response = send(browser, content, button="import")
+    assert response.status_code == 200
+    assert fault in text_of(response.content)
+    assert SECRET not in text_of(response.content)
+    assert usernames() == {"root", "anna"}
+
+
+def test_empty_cells_behind_the_last_column_are_a_spreadsheets(browser: Client, domain: Domain) -> None:
+    assert send(browser, "username,first_name\nbert,Bert,, ,\n", button="import").status_code == 302
+    assert usernames() == {"root", "bert"}
 
 
 def test_a_file_that_is_missing_or_too_large_is_said(browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:

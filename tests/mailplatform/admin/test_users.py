@@ -16,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from accounts.callers import Protocol
 from accounts.guests import Guest, find_unwelcome
 from accounts.models import Domain, Mailbox, User
-from accounts.services import create_domain
+from accounts.services import create_alias, create_domain
 from mailplatform.admin.users import UserAdmin
 from mailstore.maildrop import OpenRequest, open_maildrops
 from mailstore.models import Content, Maildrop, Message
@@ -94,10 +94,11 @@ def test_a_user_without_a_domain_has_no_mailbox_and_that_is_said(admin: User, br
 
 
 @pytest.mark.parametrize(
-    "username", ["", "a b", "a@b", "<script>alert(1)</script>", "x" * 65, "é é", "..", "ANNA", "taken"]
+    "username", ["", "a b", "a@b", "<script>alert(1)</script>", "x" * 65, "é é", "..", "ANNA", "taken", "Info"]
 )
 def test_a_name_that_cannot_be_is_refused_with_a_reason(browser: Client, mailbox: Mailbox, username: str) -> None:
     Mailbox.objects.create(user=mailbox.user, domain=mailbox.domain, local_part="taken")
+    create_alias(domain=mailbox.domain, local_part="info", targets=mailbox.address)
     response = add(browser, username)
     assert response.status_code == 200
     assert response.context["adminform"].form.errors["username"]
