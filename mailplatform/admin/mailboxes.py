@@ -42,8 +42,10 @@ from mailplatform.admin.situation import by_weight, facts_about, may_set_passwor
 from mailplatform.admin.switching import SwitchedAdmin
 from mailstore.removal import remove_mailboxes
 
-#: What says who reads a mailbox's mail. A new mailbox has none yet: there its user is chosen.
-_WHO_READS = ("user", "forward_to", "keep_copy", "delegates")
+#: What says who reads mail: whoever gets it besides the user, and whose the mailbox of an address is. A new mailbox has
+#: no mail yet: there the latter are chosen.
+_WHO_ELSE_READS = ("forward_to", "keep_copy", "delegates")
+_WHOSE = ("local_part", "domain", "user")
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -167,7 +169,7 @@ class MailboxAdmin(SwitchedAdmin):
         readonly = list(super().get_readonly_fields(request, obj))
         if request.user.has_perm(READ_MAIL):
             return readonly
-        return [*readonly, *(_WHO_READS if obj else _WHO_READS[1:])]
+        return [*readonly, *_WHO_ELSE_READS, *(_WHOSE if obj else ())]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Without a menu to change the user or the domain that is chosen; these have pages."""

@@ -7,6 +7,7 @@ from pytest_django import Settings
 
 from accounts.lookup import find_credentials
 from accounts.models import Domain, Mailbox
+from accounts.services import create_domain
 from tests.mailplatform.admin.people import browser_of, filled_in, make_mailbox, staff, text_of
 
 
@@ -78,3 +79,13 @@ def test_who_may_not_read_mail_lets_nobody_else_read_it(mailbox: Mailbox) -> Non
     assert (after.user_id, after.forward_to) == (before.user_id, before.forward_to)
     assert not after.delegates.exists()
     assert not after.is_active
+
+
+def test_who_may_not_read_mail_gives_no_address_to_another_mailbox(mailbox: Mailbox) -> None:
+    """By two new names the owner of one would get the mail of the other."""
+    helper = staff("accounts.view_mailbox", "accounts.change_mailbox", "accounts.view_user", "accounts.view_domain")
+    browser, own, other = browser_of(helper), helper.mailboxes.get(), create_domain(name="other.mrs")
+    save(browser, box_url(mailbox), "mailbox_form", local_part="anna-of-old", domain=str(other.pk), is_active="")
+    save(browser, box_url(own), "mailbox_form", local_part="anna")
+    assert dict(Mailbox.objects.values_list("address", "pk")) == {"anna@maison.mrs": mailbox.pk, own.address: own.pk}
+    assert not Mailbox.objects.get(pk=mailbox.pk).is_active  # which is another matter
