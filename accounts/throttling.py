@@ -34,7 +34,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from accounts.addresses import full_login, kept_login
+from accounts.addresses import LOGIN_SIGNS, full_login, kept_login
 from accounts.lookup import find_default_domain
 from accounts.models import LoginResult, Throttle
 from accounts.networks import lies_in, narrow_and_wide
@@ -134,8 +134,8 @@ class Throttles:
         self._forgot_at = 0.0
 
     def place(self, address: str, login: str) -> Place:
-        """Where a try of a login from an address counts."""
-        return self._places(address, login, self._default_domain)
+        """Where a try of a login from an address counts; of one that is too long to exist its beginning."""
+        return self._places(address, login[:LOGIN_SIGNS], self._default_domain)
 
     def waits(self, place: Place) -> tuple[float, float]:
         """Seconds to wait for this login's own failures at this address, and for all others."""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from accounts import known_addresses, records, throttling
+from accounts.addresses import kept_login
 from accounts.app_passwords import Use, write_uses
 from accounts.callers import Caller
 from accounts.known_addresses import KnownAddresses
@@ -118,7 +119,7 @@ class Watch:
         milliseconds = round((time.perf_counter() - trying.began) * 1000)
         self._records.add(
             Attempt(
-                trying.caller, trying.login, trying.mechanism, result,
+                trying.caller, kept_login(trying.login), trying.mechanism, result,
                 milliseconds, trying.mailbox_id, trying.app_password,
             )
         )  # fmt: skip

@@ -183,3 +183,12 @@ def test_what_is_old_is_pruned_now_and_then(house: House, monkeypatch: pytest.Mo
     house.tend()
     house.tend()
     assert pruned == ["throttling", "known_addresses", "records"]
+
+
+def test_of_a_login_that_is_too_long_little_is_kept_in_memory(house: House) -> None:
+    """SMTP and POP3 take lines of 12 kB within AUTH, and many thousands of tries are remembered."""
+    for length in (8000, 9000):
+        house.refusal("x" * length)
+    watch = house.door._watch
+    assert watch._throttles._places.cache_info().currsize == 1
+    assert {len(entry.attempt.login) for entry in watch._records._waiting} == {255}
