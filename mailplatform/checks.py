@@ -38,6 +38,7 @@ _POSITIVE = (
     "SMTP_MESSAGE_SECONDS",
     "SMTP_MAX_CONNECTIONS",
     "SMTP_MAX_CONNECTIONS_PER_ADDRESS",
+    "SPAM_CHECK_SECONDS",
     "RELAY_GIVE_UP_DAYS",
     "RELAY_CONNECTIONS",
     "RELAY_DESTINATION_CONNECTIONS",
@@ -50,7 +51,8 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     "MAIL_DEFAULT_QUOTA_OCTETS", "MAIL_DEFAULT_QUOTA_MESSAGES", "MAIL_EXPIRE_DAYS",
-    "POP3_LOGIN_DELAY_SECONDS", "CREDENTIAL_CACHE_SECONDS",
+    "POP3_LOGIN_DELAY_SECONDS", "CREDENTIAL_CACHE_SECONDS", "SECURE_HSTS_SECONDS",
+    "SMTP_MESSAGES_PER_MINUTE", "SUBMISSION_MESSAGES_PER_DAY", "SUBMISSION_RECIPIENTS_PER_DAY",
 )  # fmt: skip
 
 
@@ -110,6 +112,12 @@ def _networks() -> Iterator[CheckMessage]:
                     f"PLAINTEXT_NETWORKS: passwords may cross {text} unencrypted, which is not a private network.",
                     hint="Have clients use TLS (port 995, or STLS), and list private networks only.",
                     id="mailplatform.W001",
+                )
+            if name == "SUBMISSION_NETWORKS" and not network.is_private:
+                yield Warning(
+                    f"SUBMISSION_NETWORKS: everybody in {text}, no private network, may send mail to the world.",
+                    hint="List the networks of printers and programs of old; all others log in.",
+                    id="mailplatform.W004",
                 )
 
 
