@@ -314,6 +314,9 @@ class UserAdmin(DjangoUserAdmin, SwitchedAdmin):
             found.perms_needed.add(str(User._meta.verbose_name))
         if any(user.pk == request.user.pk for user in users):
             found.protected.append(_("your own account"))
+        # With them would go what they have done, looks into other people's mail among it.
+        for user in User.objects.filter(pk__in=[user.pk for user in users], logentry__isnull=False).distinct():
+            found.protected.append(_("%(user)s has lines in the history: suspend the user instead") % {"user": user})
         return found
 
     @transaction.atomic

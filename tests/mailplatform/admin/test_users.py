@@ -397,6 +397,20 @@ def test_deleting_mail_takes_the_permission_to(mailbox: Mailbox) -> None:
     assert not User.objects.filter(username="anna").exists()
 
 
+def test_whoever_has_done_something_here_stays_in_the_history(browser: Client, mailbox: Mailbox) -> None:
+    """Django deletes what stands there with the user who did it; looks into other people's mail are among that."""
+    former = staff(name="former")
+    LogEntry.objects.create(user=former, action_flag=2, object_repr="anna@maison.mrs", change_message="Read message 1")
+    User.objects.filter(pk=former.pk).update(is_staff=False)
+    able = browser_of(staff(*HELPDESK, *WITH_MAILBOXES, name="able"))
+    for one in (browser, able):
+        assert "former has lines in the history" in text_of(one.get(page("delete", former)).content)
+        one.post(page("delete", former), {"post": "yes"})
+        act(one, "delete_selected", former, mailbox.user, post="yes")
+    assert LogEntry.objects.filter(user=former).exists()
+    assert "1 user suspended." in act(browser, "suspend", former)
+
+
 def test_nobody_deletes_themselves(admin: User, browser: Client) -> None:
     assert "your own account" in text_of(browser.get(page("delete", admin)).content)
     browser.post(page("delete", admin), {"post": "yes"})
