@@ -102,7 +102,7 @@ class Door:
         `authzid` is the mailbox to open where it is not the login's own (RFC 4616, 2).
         """
         trying = self._watch.begin(caller, login, mechanism)
-        return await self._recorded(trying, self._by_password(trying, prepare_password(password), authzid))
+        return await self._recorded(trying, self._by_password(trying, password, authzid))
 
     def recall(self, caller: Caller, login: str, password: str, *, mechanism: str = "PLAIN") -> Recall | None:
         """The first half of an `admit` that needs neither a wait nor a slow hash; `admit_remembered` is the second.
@@ -111,10 +111,10 @@ class Door:
         happened yet. None: there may be something to wait for, or an app password to find, which only `admit` does.
         """
         trying = self._watch.begin(caller, login, mechanism)
-        password = prepare_password(password)
-        if not _can_exist(login) or typed_digest(password) is not None or self._watch.may_have_to_wait(trying):
+        if not _can_exist(login) or self._watch.may_have_to_wait(trying):
             return None
-        return Recall(trying, self._passwords, password)
+        prepared = prepare_password(password)
+        return Recall(trying, self._passwords, prepared) if typed_digest(prepared) is None else None
 
     def admit_remembered(self, recall: Recall, credential: Credential) -> Admission:
         """Let in by a credential that the Recall knows, to the mailbox of the login itself."""
@@ -195,8 +195,9 @@ class Door:
 
     # --- Ways to come in --------------------------------------------------------------------------------------
 
-    async def _by_password(self, trying: Try, password: str, authzid: str) -> Admission:
+    async def _by_password(self, trying: Try, typed: str, authzid: str) -> Admission:
         await self._watch.wait(trying)
+        password = prepare_password(typed)
         credential = await self._find(trying, trying.login)
         if credential and not credential.two_factor and self._passwords.recall(credential.encoded, password):
             return await self._open(trying, trying.login, credential, authzid)
