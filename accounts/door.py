@@ -229,8 +229,7 @@ class Door:
         return await self._open(trying, trying.login, secret.credential, authzid)
 
     async def _judge(self, trying: Try, fits: bool) -> None:
-        # Of proofs that were all begun before the first one failed each waits, right or wrong, for those that failed
-        # before it: else as many guesses are free as somebody can open connections.
+        # Right or wrong: else as many guesses are free as connections are opened before the first one fails.
         await self._watch.wait(trying)
         if fits:
             return

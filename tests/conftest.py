@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.conf import settings as django_settings
 from django.test import TransactionTestCase
+from django.utils import translation
 from hypothesis import settings
 
 from tests.databases import copy_template, empty
@@ -114,6 +115,13 @@ def _nothing_left_counted() -> None:
     from accounts import activity  # not before Django is set up
 
     activity._gathered.clear()
+
+
+@pytest.fixture(autouse=True)
+def _language_of_the_project() -> Iterator[None]:
+    """A page that was asked for in another language leaves it to its thread, and so to the tests behind."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(scope="session")
