@@ -11,7 +11,7 @@ import dkim
 import pytest
 from dkim.canonicalization import Relaxed
 
-from smtpservice.verifiers import EXPONENT_BITS, RSA_BITS, Arc, Dkim, relaxed_body
+from smtpservice.verifiers import EXPONENT_BITS, NAMES, RSA_BITS, Arc, Dkim, relaxed_body
 
 LOG = logging.getLogger("nobody")
 FIELDS = b"v=1; a=rsa-sha256; d=x.example; s=k; h=from; bh=YWJj; b=YWJj"
@@ -79,3 +79,16 @@ def test_blanks_in_a_signature(tag: bytes, blanks: bytes) -> None:
             kind(name + b": " + value + b"\r\n\r\nx\r\n", LOG).verify(dnsfunc=lambda name, timeout: b"")
     assert time.monotonic() - begun < 2
     Dkim(b"Subject: " + blanks + b"x\r\nDKIM-Signature: " + FIELDS + b"\r\n\r\nx\r\n", LOG)
+
+
+@pytest.mark.parametrize("signatures", [1, 4])
+def test_for_each_name_of_a_signed_field_all_fields_are_looked_through(signatures: int) -> None:
+    names = b":".join(b"%x" % number for number in range(10_000 // signatures))
+    fields = (b"DKIM-Signature: " + FIELDS.replace(b"h=from", b"h=" + names) + b"\r\n") * signatures
+    with pytest.raises(dkim.MessageFormatError):
+        Dkim(fields + b"y:\r\n" * 4000 + b"From: a@x.example\r\n\r\nx\r\n", LOG)
+
+
+def test_a_long_chain_of_signatures_has_not_too_many_names() -> None:
+    names = b":".join([b"from"] * 40)
+    Arc((b"ARC-Message-Signature: h=" + names + b"\r\n") * (NAMES // 40) + b"\r\nx\r\n", LOG)
