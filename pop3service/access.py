@@ -19,6 +19,7 @@ from accounts.lookup import find_combined
 from accounts.models import LoginResult
 from accounts.policies import Policy, strictest
 from accounts.sasl import Proof, Question
+from accounts.tokens import IntrospectionError
 from pop3service.combined import Combined, open_combined
 from pop3service.ending import Named
 from pop3service.entering import Entrance, come_and_go, entrance
@@ -26,6 +27,7 @@ from pop3service.keeper import GONE, WRONG_LOGIN, Keeper
 from pop3service.reading import SessionListing
 from pop3service.single import Single, open_single
 from pop3service.states import (
+    FAILED,
     Code,
     Ending,
     Finish,
@@ -175,6 +177,8 @@ class Visit:
             await asyncio.sleep(REFUSAL_SECONDS)
             # RFC 3206, 4: nothing is wrong with the password, so a client should not ask its user for another one.
             raise Refusal(_COME_BACK[error.reason], Code.SYS_TEMP, seconds=error.seconds) from None
+        except IntrospectionError:  # which is in the log already, once (accounts.tokens)
+            raise Refusal(FAILED, Code.SYS_TEMP) from None
 
     def _show_as_stored(self, _: ShowAsStored) -> None:
         self._utf8 = True

@@ -15,6 +15,7 @@ from pop3service import sasl
 from pop3service.commands import carry_out
 from pop3service.logins import login_failed
 from pop3service.states import (
+    FAILED,
     Authorization,
     Channel,
     Closed,
@@ -128,7 +129,7 @@ class Session:
         if permanent:
             refusal = Refusal(_("something is lost or damaged on our side, tell your postmaster"), Code.SYS_PERM)
         else:
-            refusal = Refusal(_("something failed on our side, try again later"), Code.SYS_TEMP)
+            refusal = Refusal(FAILED, Code.SYS_TEMP)
         self.answer(refusal)
 
     def end(self, text: Text) -> None:

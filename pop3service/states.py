@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from accounts.sasl import Exchange, Question
-from pop3service.words import ENGLISH, Text, Words
+from pop3service.words import ENGLISH, Text, Words, _
 
 
 class Code(enum.StrEnum):
@@ -22,6 +22,10 @@ class Code(enum.StrEnum):
     LOGIN_DELAY = "LOGIN-DELAY"
     SYS_TEMP = "SYS/TEMP"
     SYS_PERM = "SYS/PERM"
+
+
+#: What a client is told of an error that is ours and passes.
+FAILED = _("something failed on our side, try again later")
 
 
 class Refusal(Exception):

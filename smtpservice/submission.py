@@ -23,6 +23,7 @@ from accounts.lookup import find_local_domains
 from accounts.models import LoginResult
 from accounts.routing import Forward, Route, may_send_from
 from accounts.sasl import Question
+from accounts.tokens import IntrospectionError
 from mailplatform.bridge import Bridge
 from mailplatform.networks import Networks
 from mailstore.delivery import Outcome
@@ -74,6 +75,8 @@ class Desk:
             return replies.WRONG_LOGIN
         except ThrottledError as error:
             return replies.login_later(_COME_BACK[error.reason].format(error.seconds))
+        except IntrospectionError:  # which is in the log already, once (accounts.tokens)
+            return replies.LOGIN_FAILED
         except Exception:
             logger.exception("%s: a login failed", caller.address)
             return replies.LOGIN_FAILED

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import logging
 import threading
 import uuid
 from collections.abc import Callable
@@ -273,14 +274,22 @@ class TestTokens:
             good = f"user={JULES}\1auth=Bearer good\1\1"
             assert client.say(f"AUTH XOAUTH2 {in_base64(good)}").startswith(b"+OK maildrop has 3")
 
-    def test_where_the_issuer_is_away_it_is_temporary(
-        self, issuer: Issuer, serve_mailboxes: Serve, jules: FoundMailbox, settings: Settings
+    def test_where_the_issuer_is_away_it_is_temporary_and_in_the_log_once(
+        self,
+        issuer: Issuer,
+        serve_mailboxes: Serve,
+        jules: FoundMailbox,
+        settings: Settings,
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         settings.OAUTH_INTROSPECTION_URL = "http://127.0.0.1:1/"
         with serve_mailboxes().connect() as client:
             client.greet()
             good = f"user={JULES}\1auth=Bearer good\1\1"
-            assert client.say(f"AUTH XOAUTH2 {in_base64(good)}") == OUR_ERROR
+            for _ in range(3):
+                assert client.say(f"AUTH XOAUTH2 {in_base64(good)}") == OUR_ERROR
+        (record,) = (record for record in caplog.records if record.levelno >= logging.WARNING)
+        assert "nobody can be asked about bearer tokens" in record.getMessage()
 
 
 class TestPipelining:
