@@ -40,7 +40,10 @@ class Looked:
 
 
 class Authenticator:
-    """Looks at the messages of one worker. `refuses`: a policy `reject` counts, and a silent DNS makes clients wait."""
+    """Looks at the messages of one worker. `refuses`: a policy `reject` counts, and a silent DNS makes clients wait.
+
+    Without `looks` nothing is found out, and forged results are taken out all the same: clients may still trust such.
+    """
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class Authenticator:
         hostname: str,
         exempt: Networks,
         refuses: bool,
+        looks: bool = True,
         name_servers: Sequence[str] = (),
         threads: int = THREADS,
     ) -> None:
         self._hostname = hostname
         self._exempt = exempt
         self._refuses = refuses
+        self._looks = looks
         self._name_servers = list(name_servers)
         self._turns = asyncio.Semaphore(threads)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="authentication")
@@ -78,12 +83,13 @@ class Authenticator:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _look(self, body: Body, helo: str, sender: str, client_address: str) -> Looked:
-        header = body.header()
+        # As it was signed, before anything is taken out.
+        whole = b"".join(unstuff(body.pieces())) if self._looks and body.octets <= SIGNED_OCTETS else b""
+        header = take_out_forged(body, self._hostname)
         if header is None:
             return Looked(replies.HEADER_TOO_LARGE)
-        whole = b"".join(unstuff(body.pieces())) if body.octets <= SIGNED_OCTETS else b""
-        if (clean := without_forged(header, self._hostname)) != header:
-            body.set_header(clean)
+        if not self._looks:
+            return Looked()
         try:
             arrived = Arrived(client_address, helo.strip("[]"), sender, whole, header)
             verdict = authenticate(arrived, Lookups(self._name_servers, LOOKUP_SECONDS))
@@ -93,3 +99,11 @@ class Authenticator:
         body.add_header(verdict.field(self._hostname))
         logger.info("%s: <%s>: %s", client_address, sender, "; ".join(map(str, verdict.results)))
         return Looked(verdict.refusal if self._refuses else None, verdict.value(self._hostname))
+
+
+def take_out_forged(body: Body, hostname: str) -> bytes | None:
+    """Leave no results of others in our name in a message; its header as it was, None where it is too large for us."""
+    header = body.header()
+    if header is not None and (clean := without_forged(header, hostname)) != header:
+        body.set_header(clean)
+    return header

@@ -28,6 +28,7 @@ from mailplatform.bridge import Bridge
 from mailplatform.networks import Networks
 from mailstore.delivery import Outcome
 from smtpservice import replies
+from smtpservice.authenticator import take_out_forged
 from smtpservice.authors import addresses_in
 from smtpservice.commands import Address
 from smtpservice.queue import domain_of
@@ -112,7 +113,7 @@ def elsewhere(address: Address) -> Accepted | Reply:
 def store_submitted(parcel: Parcel, request: Deliver[Accepted]) -> Reply:
     """Store and queue a message that has ended, for all recipients or for none."""
     submitter: Submitter = request.submitter
-    header = parcel.body.header()
+    header = take_out_forged(parcel.body, settings.MAIL_HOSTNAME)
     if header is None:
         return replies.HEADER_TOO_LARGE
     found = _read(header)

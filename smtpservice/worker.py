@@ -94,9 +94,9 @@ class SmtpWorker(ServerWorker):
     async def end(self) -> None:
         await self._connections.end()
         self._tables.close()
-        for check in (self._authenticator, self._spam):
-            if check is not None:
-                check.close()
+        self._authenticator.close()
+        if self._spam is not None:
+            self._spam.close()
         await asyncio.gather(self._relay.stop(), self._collector.stop())
         await self._relay_bridge.close()
         for chore in self._chores:
@@ -125,12 +125,11 @@ class IntakeWorker(SmtpWorker):
     relays = False
 
 
-def _make_authenticator() -> Authenticator | None:
-    if settings.SMTP_AUTHENTICATION == "off":
-        return None
+def _make_authenticator() -> Authenticator:
     return Authenticator(
         hostname=settings.MAIL_HOSTNAME,
         exempt=Networks(settings.SMTP_AUTHENTICATION_EXEMPT_NETWORKS),
+        looks=settings.SMTP_AUTHENTICATION != "off",
         refuses=settings.SMTP_AUTHENTICATION == "refuse",
         name_servers=settings.RELAY_NAME_SERVERS,
     )

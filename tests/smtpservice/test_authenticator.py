@@ -32,6 +32,7 @@ def sent(
     message: bytes = MESSAGE,
     *clients: str,
     refuses: bool = True,
+    looks: bool = True,
     service: Service = Service.SMTP,
     away: Sequence[str] = (),
 ) -> list[Reply]:
@@ -42,7 +43,11 @@ def sent(
         bridge = Bridge(threads=2)
         async with NameServer(records=RECORDS, away=set(away)).serving() as server:
             looking = Authenticator(
-                hostname=HOST, exempt=Networks(["192.0.2.128/25"]), refuses=refuses, name_servers=[server.address]
+                hostname=HOST,
+                exempt=Networks(["192.0.2.128/25"]),
+                looks=looks,
+                refuses=refuses,
+                name_servers=[server.address],
             )
             try:
                 intake = LocalIntake(bridge, hostname=HOST, authenticator=looking)
@@ -98,6 +103,13 @@ def test_exempt_networks_and_lmtp_are_left_alone() -> None:
     assert stored(JULES)[0].count(b"Authentication-Results") == 1
 
 
+def test_rfc_8601_5_where_nothing_is_looked_at_forged_results_are_gone_all_the_same() -> None:
+    answers = sent(FORGED + MESSAGE, "192.0.2.77", "192.0.2.200", looks=False)
+    assert [answer.code for answer in answers] == [250, 250]
+    assert [copy.count(b"Authentication-Results") for copy in stored(JULES)] == [0, 1]
+    assert all(copy.endswith(b"\r\n" + MESSAGE) for copy in stored(JULES))
+
+
 def test_what_comes_by_lmtp_was_looked_at_before() -> None:
     assert [answer.code for answer in sent(FORGED + MESSAGE, "192.0.2.77", service=Service.LMTP)] == [250]
     assert FORGED in stored(JULES)[0]
@@ -129,8 +141,9 @@ def test_rfc_5321_4_5_3_2_6_nobody_waits_for_long_because_others_have_a_silent_d
     assert first.refusal is later.refusal is None
 
 
-def test_a_header_that_cannot_be_looked_through_is_refused() -> None:
-    assert sent(b"X: y\r\n" * 20_000 + MESSAGE, "192.0.2.1") == [replies.HEADER_TOO_LARGE]
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_header_that_cannot_be_looked_through_is_refused(looks: bool) -> None:
+    assert sent(b"X: y\r\n" * 20_000 + MESSAGE, "192.0.2.1", looks=looks) == [replies.HEADER_TOO_LARGE]
 
 
 def test_a_failure_of_ours_keeps_no_mail_out(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -263,6 +263,16 @@ def test_what_is_there_stays_as_it_is(jules: Submitter) -> None:
     assert copy.count(b"\nDate:") == 1
 
 
+def test_rfc_8601_5_results_in_our_name_are_not_the_submitters_to_tell(jules: Submitter, settings: Settings) -> None:
+    settings.MAIL_HOSTNAME = "mail.maison.mrs"
+    others = b"Authentication-Results: elsewhere.example; spf=pass\r\n"
+    forged = b"Authentication-Results: mail.maison.mrs;\r\n\tspf=pass\r\n"
+    assert submitted(jules, others + forged + MESSAGE, ALFRED, OUTSIDE).code == 250
+    for copy in (stored(ALFRED)[0], queued()):
+        assert copy.endswith(others + MESSAGE)
+        assert copy.count(b"Authentication-Results") == 1
+
+
 # --- Logins ---------------------------------------------------------------------------------------------------------
 
 POLICY = Policy(0, 0)
