@@ -95,6 +95,8 @@ def authenticate(arrived: Arrived, lookups: Lookups) -> Verdict:
     else:
         arrived.results.append(Result("dkim", "temperror", comment="too large"))
     authors = author_domains(arrived.header)
+    if not authors:  # so no policy is about it (RFC 7489, 6.6.1), and notices of failure come so
+        arrived.results.append(Result("dmarc", "permerror", comment="no author domain"))
     # Nobody has so many authors, of whom the last might be somebody that he is not.
     refusal = replies.NOT_AUTHENTIC if len(authors) > MAX_AUTHORS else None
     for domain in authors[:MAX_AUTHORS]:

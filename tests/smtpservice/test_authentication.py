@@ -197,6 +197,17 @@ def test_a_second_from_is_judged_too() -> None:
 
 
 @pytest.mark.parametrize(
+    "author",
+    [b"From: My Bank\r\n", b"From: my-bank.example <>\r\n", b"From: Bank:;\r\n", b"From: a@[192.0.2.1]\r\n", b""],
+)
+def test_rfc_7489_6_6_1_that_there_is_no_author_is_told(author: bytes) -> None:
+    """No domain has a policy for it, and notices of failure come so."""
+    _found, verdict = looked_at(author + b"Subject: hello\r\n\r\nhello\r\n", REJECT, client="192.0.2.77")
+    assert verdict.refusal is None
+    assert verdict.field("here").endswith(b";\r\n\tdmarc=permerror (no author domain)\r\n")
+
+
+@pytest.mark.parametrize(
     ("records", "expected"),
     [
         ({}, "a.b.example"),
