@@ -39,7 +39,7 @@ from pop3service.reading import ReadAhead
 from pop3service.sessions import Sessions
 from pop3service.states import Code, Refusal
 from pop3service.words import _
-from pop3service.workers import are_dead
+from pop3service.workers import Pulse, are_dead, are_gone
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class Keeper:
         self.orders: Remembered[Order] = Remembered(ORDERED_MESSAGES)
         self.ahead = ReadAhead(bridge, self.start)
         self.sessions = Sessions()
+        self.pulse = Pulse()
         #: Logins under way per mailbox, and the locks that are held by sessions or being freed. Those that were taken
         #: at the same moment have one serial, so the mailbox belongs to the name.
         self.opening: Counter[int] = Counter()
@@ -178,7 +179,9 @@ class Keeper:
     async def _is_void(self, mailbox_id: int, holder: Lock) -> bool:
         """Whether nobody is behind a lock any more."""
         if holder.worker != self.worker:
-            return await self.bridge.gather(are_dead, holder.worker)
+            dead = await self.bridge.gather(are_dead, holder.worker)
+            # Looked at behind the answer, which may have been long in coming.
+            return dead and (self.pulse.is_steady() or await self.bridge.gather(are_gone, holder.worker))
         return self.opening[mailbox_id] == 1 and self._is_unknown(mailbox_id, holder)
 
     def _is_unknown(self, mailbox_id: int, holder: Lock) -> bool:

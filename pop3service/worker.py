@@ -55,7 +55,7 @@ class Pop3Worker(ServerWorker):
         self._flushing = asyncio.Lock()
         self._chores = [
             asyncio.create_task(self._door.chores()),
-            asyncio.create_task(self._repeat(workers.BEAT_SECONDS, functools.partial(workers.beat, **self._row))),
+            asyncio.create_task(self._repeat(workers.BEAT_SECONDS, self._stay_alive)),
             asyncio.create_task(self._end_asked()),
             asyncio.create_task(self._end_unwelcome()),
             asyncio.create_task(self._end_revoked()),
@@ -89,6 +89,10 @@ class Pop3Worker(ServerWorker):
         while True:
             await asyncio.sleep(seconds)
             await self._do(chore)
+
+    def _stay_alive(self) -> None:
+        workers.beat(**self._row)
+        self._keeper.pulse.went_through()
 
     async def _end_asked(self) -> None:
         """End the sessions that somebody wants to end."""

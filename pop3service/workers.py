@@ -2,16 +2,19 @@
 
 A lock is in force as long as its worker's row is there and fresh by the database's clock, the one clock all hosts
 share. A worker that ends as it should deletes its row. One that is killed leaves it to the next worker of the same
-arbiter, which starts at once and clears it away; where the arbiter died too, the row goes stale.
+arbiter, which starts at once and clears it away; where the arbiter died too, the row goes stale. So do all of them
+while the database is away: who would take a lock for that reason has a Pulse to know it by.
 """
 
 import os
 import socket
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from pop3service.models import Worker
@@ -43,8 +46,41 @@ def retire(*, worker: uuid.UUID) -> None:
 
 def are_dead(workers: Sequence[uuid.UUID]) -> list[bool]:
     """For each worker whether its locks are void. Made for `bridge.gather`."""
-    rows = Worker.objects.filter(pk__in=set(workers), beat_at__gte=Now() - _dead_after())
-    alive = {worker for worker, host, pid in rows.values_list("id", "host", "pid") if not _is_gone(host, pid)}
+    return _are_not_in(Worker.objects.filter(beat_at__gte=Now() - _dead_after()), workers)
+
+
+def are_gone(workers: Sequence[uuid.UUID]) -> list[bool]:
+    """The same, but silence is no sign of death. Made for `bridge.gather`."""
+    return _are_not_in(Worker.objects.all(), workers)
+
+
+class Pulse:
+    """How the heartbeats of one worker go: while the database is away from it, it may be from the others too."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._since = self._last = clock()
+
+    def went_through(self) -> None:
+        """A heartbeat was written just now."""
+        now = self._clock()
+        if self._has_paused(now):
+            self._since = now
+        self._last = now
+
+    def is_steady(self) -> bool:
+        """Whether the database has been there for so long that a worker which lives has beaten: silence is death."""
+        now = self._clock()
+        return not self._has_paused(now) and now - self._since >= _dead_after().total_seconds()
+
+    def _has_paused(self, now: float) -> bool:
+        """Well before others' rows are stale: theirs may have been older when the database went."""
+        return now - self._last > _dead_after().total_seconds() / 2
+
+
+def _are_not_in(living: QuerySet[Worker], workers: Sequence[uuid.UUID]) -> list[bool]:
+    rows = living.filter(pk__in=set(workers)).values_list("id", "host", "pid")
+    alive = {worker for worker, host, pid in rows if not _is_gone(host, pid)}
     return [worker not in alive for worker in workers]
 
 

@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts import door
@@ -26,6 +27,11 @@ from tests.pop3service.serving import Client, DatabaseServed, wait_until
 Serve = Callable[..., DatabaseServed]
 
 pytestmark = pytest.mark.usefixtures("no_patience")
+
+
+def beat_for_long(pulse: workers.Pulse) -> None:
+    """As if a worker's heartbeats had gone through for an hour."""
+    pulse._since -= 3600
 
 
 class TestLock:
@@ -155,6 +161,22 @@ class TestLock:
         assert try_login(serve_mailboxes()).startswith(IN_USE)
         Worker.objects.filter(pk=other).delete()
         assert try_login(serve_mailboxes()).startswith(b"+OK")
+
+    def test_a_worker_that_is_silent_does_until_it_could_have_beaten(
+        self, serve_mailboxes: Serve, jules: FoundMailbox
+    ) -> None:
+        """The database was away for everybody, and the other's heartbeat is not the first one to come through."""
+        served, other = serve_mailboxes(), serve_mailboxes()
+        with other.connect() as client:
+            client.log_in(JULES, "x").say("DELE 1")
+            Worker.objects.filter(pk=other.worker).update(beat_at=Now() - timedelta(hours=1))
+            assert try_login(served).startswith(IN_USE)
+            assert client.say("QUIT").endswith(b"(2 messages left)")
+        with other.connect() as client:
+            client.log_in(JULES, "x").say("DELE 1")
+            beat_for_long(served.keeper.pulse)
+            assert try_login(served).startswith(b"+OK")
+            assert client.say("QUIT").startswith(b"-ERR [SYS/TEMP] this session had lost its mailbox")
 
     def test_a_lock_of_ours_whose_taking_nobody_was_told(self, serve_mailboxes: Serve, jules: FoundMailbox) -> None:
         """The database was lost between the commit and its answer."""

@@ -192,6 +192,19 @@ class TestWorker:
         record = SessionRecord.objects.get(mailbox_id=jules.id)
         assert (record.ending, record.deleted, record.left) == ("revoked", 0, 1)
 
+    def test_its_pulse_is_that_of_its_heartbeats(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, outage: Outage
+    ) -> None:
+        monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
+        pulse = run().worker._keeper.pulse
+        first = pulse._last
+        wait_until(lambda: pulse._last > first)
+        with outage:
+            time.sleep(0.1)
+            last = pulse._last
+            time.sleep(0.1)
+            assert pulse._last == last
+
     def test_it_beats(self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(workers, "BEAT_SECONDS", 0.01)
         running = run()

@@ -28,6 +28,13 @@ def ended_pid() -> int:
     return process.pid
 
 
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 def add(worker: uuid.UUID, *, arbiter: uuid.UUID = ARBITER, silent_for: float = 0, **row: object) -> None:
     """The row of a worker that runs, as far as this host knows: its process is the parent of this one."""
     values = {"host": workers._place(), "pid": os.getppid()} | row
@@ -72,6 +79,11 @@ class TestAreDead:
         add(ME)
         assert not is_dead(ME)
 
+    def test_silence_alone_is_no_sign_that_one_has_gone(self, ended_pid: int) -> None:
+        add(ME, silent_for=3600)
+        add(OTHER, pid=ended_pid)
+        assert workers.are_gone([ME, OTHER, uuid.UUID(int=9)]) == [False, True, True]
+
     def test_each_worker_has_its_answer_in_one_query(self, django_assert_num_queries: DjangoAssertNumQueries) -> None:
         add(ME)
         add(OTHER, silent_for=3600)
@@ -109,6 +121,47 @@ class TestBeat:
         workers.beat(worker=ME, arbiter=ARBITER)
         assert Worker.objects.get(pk=ME).arbiter == ARBITER
         assert not is_dead(ME)
+
+
+class TestPulse:
+    """Whether others could have beaten, if they lived, is told by one's own heartbeats (promise 5)."""
+
+    def beat_until(self, pulse: workers.Pulse, clock: Clock, seconds: float) -> None:
+        while clock.now < seconds:
+            clock.now += workers.BEAT_SECONDS
+            pulse.went_through()
+
+    @pytest.fixture(autouse=True)
+    def dead_seconds(self, settings: Settings) -> None:
+        settings.POP3_WORKER_DEAD_SECONDS = 20
+
+    def test_a_worker_that_began_knows_when_it_has_beaten_for_long_enough(self) -> None:
+        pulse = workers.Pulse(clock := Clock())
+        self.beat_until(pulse, clock, 18)
+        assert not pulse.is_steady()
+        self.beat_until(pulse, clock, 20)
+        assert pulse.is_steady()
+
+    @pytest.mark.parametrize("away_for", [15, 21, 3600])
+    def test_where_the_database_was_away_the_others_have_their_time_from_then_on(self, away_for: float) -> None:
+        pulse = workers.Pulse(clock := Clock())
+        self.beat_until(pulse, clock, 100)
+        clock.now += away_for
+        assert not pulse.is_steady()  # it is back, and this worker has not noticed yet
+        pulse.went_through()
+        assert not pulse.is_steady()
+        self.beat_until(pulse, clock, 118 + away_for)
+        assert not pulse.is_steady()
+        self.beat_until(pulse, clock, 120 + away_for)
+        assert pulse.is_steady()
+
+    def test_a_heartbeat_that_is_late_changes_nothing(self) -> None:
+        pulse = workers.Pulse(clock := Clock())
+        self.beat_until(pulse, clock, 100)
+        clock.now += 8
+        assert pulse.is_steady()
+        pulse.went_through()
+        assert pulse.is_steady()
 
 
 def test_a_worker_that_ends_leaves_nothing() -> None:
