@@ -187,8 +187,17 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
     }
     _database["TEST"] = {"NAME": str(VAR_DIR / "test.sqlite3")}
 else:
+    # Seconds, the last milliseconds: a server that has gone without a word keeps no thread waiting for longer than half
+    # a minute; TCP by itself takes a quarter of an hour, or hours where nothing is sent. The URL may say otherwise.
+    _noticing = {
+        "connect_timeout": 10,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 25_000,
+    }
     # Parameters apart from the statement: then octets can come as they are, not as hexadecimal text.
-    _database["OPTIONS"] = {**_database.get("OPTIONS", {}), "server_side_binding": True}
+    _database["OPTIONS"] = {**_noticing, **_database.get("OPTIONS", {}), "server_side_binding": True}
     # A statement that comes again is parsed and planned once for each connection: a third of what a RETR costs there.
     if env.bool("DATABASE_PREPARED_STATEMENTS", True):
         _database["OPTIONS"]["prepare_threshold"] = 3

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -42,6 +45,28 @@ def test_options_of_the_database_url_reach_the_database(options: str, wanted: di
     found = read("settings.DATABASES['default']['OPTIONS']", tmp_path, DATABASE_URL=url)
     assert wanted.items() <= found.items()
     assert found["server_side_binding"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [("", [1, 10, 5, 3, 25_000]), ("?keepalives_idle=60&tcp_user_timeout=90000", [1, 60, 5, 3, 90_000])],
+)
+def test_the_kernel_notices_when_postgresql_has_gone_without_a_word(
+    options: str, wanted: list[int], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"postgres://mail@127.0.0.1:{listener.getsockname()[1]}/mail"
+        found = read("settings.DATABASES['default']['OPTIONS']", tmp_path, DATABASE_URL=f"{url}{options}")
+        assert found["connect_timeout"] == 10
+        for_psycopg = {"server_side_binding", "prepare_threshold"}
+        for_libpq = {name: value for name, value in found.items() if name not in for_psycopg}
+        connecting = PGconn.connect_start(make_conninfo(url, **for_libpq).encode())
+        with closing(socket.socket(fileno=os.dup(connecting.socket))) as connection:
+            of_tcp = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+            kept = [connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+            kept += [connection.getsockopt(socket.IPPROTO_TCP, option) for option in of_tcp]
+        connecting.finish()
+    assert kept == wanted
 
 
 def test_the_secret_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
