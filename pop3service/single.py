@@ -29,8 +29,8 @@ from pop3service.states import Code, Ending, Finish, ReadPiece, Refusal, Tally
 from pop3service.surrogates import SurrogateReader, shown, shown_listing
 from pop3service.words import _
 
-#: Deletions above this number are a batch of their own, so that other sessions do not wait for them.
-MANY_DELETIONS = 1000
+#: Above this number of messages that are deleted or marked, an end is a batch of its own, for which no other waits.
+MANY_CHANGES = 1000
 
 LOST = _("this session had lost its mailbox to another one, nothing was deleted: log in again")
 
@@ -125,7 +125,7 @@ class Single:
             self._keeper.sessions.end(self._entry, Ending.QUIT, self.tally)
             self._keeper.released(closing, bridge.gather(come_and_go, closing, patience=FREED_SECONDS))
             return None
-        if len(closing.deleted) > MANY_DELETIONS:
+        if len(closing.deleted) + len(closing.retrieved) > MANY_CHANGES:
             asked = bridge.run(_close_alone, closing)
         else:
             asked = bridge.gather(close_maildrops, closing)

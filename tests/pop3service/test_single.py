@@ -129,16 +129,36 @@ class TestUpdate:
         marked = live_messages(jules.id).filter(retrieved_at__isnull=False).order_by("uid")
         assert [message.uid for message in marked] == [1, 3]
 
-    def test_many_deletions_are_work_of_their_own(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.parametrize(
+        ("commands", "alone"),
+        [(["DELE 1"], False), (["DELE 1", "DELE 3"], True), (["RETR 1", "RETR 3"], True), (["RETR 1", "DELE 3"], True)],
+    )
+    def test_much_to_write_is_work_of_its_own(
+        self,
+        serve_mailboxes: Serve,
+        jules: FoundMailbox,
+        monkeypatch: pytest.MonkeyPatch,
+        commands: list[str],
+        alone: bool,
     ) -> None:
-        monkeypatch.setattr(single, "MANY_DELETIONS", 1)
-        served = serve_mailboxes()
-        with served.connect() as client:
+        monkeypatch.setattr(single, "MANY_CHANGES", 1)
+        closed_alone, seen = [], single._close_alone
+
+        def close(closing: CloseRequest) -> Closed:
+            closed_alone.append(closing)
+            return seen(closing)
+
+        monkeypatch.setattr(single, "_close_alone", close)
+        with serve_mailboxes().connect() as client:
             client.log_in(JULES, "x")
-            client.send(b"DELE 1\r\nDELE 3\r\nQUIT\r\n")
-            assert client.hear_all().count(b"+OK") == 3
-        assert live_messages(jules.id).count() == 1
+            for command in commands:
+                assert client.say(command).startswith(b"+OK")
+                if command.startswith("RETR"):
+                    client.hear_lines()
+            assert client.say("QUIT").startswith(b"+OK")
+        assert len(closed_alone) == alone
+        changed = Message.objects.exclude(retrieved_at=None, deleted_at=None).order_by("uid")
+        assert [f"{message.uid}" for message in changed] == [command[-1] for command in commands]
         assert lock_of(jules) is None
 
     def test_it_goes_on_where_the_client_does_not_wait_for_the_answer(
