@@ -11,7 +11,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn, TypeVar
@@ -155,24 +155,18 @@ class Door:
         trying = self._watch.begin(caller, login, mechanism)
         return await self._recorded(trying, self._by_token(trying, token))
 
-    async def find_revoked(self, tokens: Iterable[BearerToken]) -> set[BearerToken]:
-        """Those that would let nobody in any more. One about which the issuer cannot be asked counts as valid.
+    async def is_revoked(self, token: BearerToken) -> bool:
+        """Whether it would let nobody in any more. One about which the issuer cannot be asked counts as valid.
 
-        One after another, and about each of them the issuer is asked once in a minute at most (accounts.tokens).
+        The issuer is asked once in a minute at most (accounts.tokens).
         """
-        revoked: set[BearerToken] = set()
-        failure: Exception | None = None
-        for token in tokens:
-            try:
-                if await self._tokens.grant(token.secret) is None:
-                    revoked.add(token)
-            except (IntrospectionError, TooBusyError):
-                pass  # it is asked again; that nobody answers is in the log (accounts.tokens)
-            except Exception as error:  # which is no reason to let the others stay
-                failure = error
-        if failure is not None:
-            logger.error("the bearer tokens of open sessions were not all asked about", exc_info=failure)
-        return revoked
+        try:
+            return await self._tokens.grant(token.secret) is None
+        except (IntrospectionError, TooBusyError):
+            pass  # it is asked again; that nobody answers is in the log (accounts.tokens)
+        except Exception:
+            logger.exception("the bearer token of an open session was not asked about")
+        return False
 
     async def chores(self) -> NoReturn:
         """Keep the throttles fresh and the records written, until cancelled."""

@@ -2,7 +2,7 @@
 
 A login lasts as long as its session, which may be long. So whoever keeps sessions open asks this from time to time, or
 before what matters. What is asked is what the door asks of a new login. Whether a bearer token was revoked is known to
-its issuer alone, whom the door asks (accounts.door.Door.find_revoked); that it has run out is known here.
+its issuer alone, whom the door asks (accounts.door.Door.is_revoked); that it has run out is known here.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

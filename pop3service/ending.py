@@ -23,6 +23,8 @@ TEXT = _("an admin has ended this session, nothing was deleted: log in again")
 REVOKED = _("this login is no longer allowed, nothing was deleted: log in again")
 #: Seconds between two looks for those.
 LOOK_SECONDS = 10.0
+#: Questions about bearer tokens at the same time: logins have the rest of accounts.tokens.THREADS.
+ASKED_AT_ONCE = 3
 #: A request that nobody took after so long was for a worker that is no more.
 FORGET_AFTER = timedelta(hours=1)
 

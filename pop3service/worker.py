@@ -7,7 +7,8 @@ import asyncio
 import functools
 import logging
 import uuid
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ from accounts.callers import Protocol
 from accounts.door import Door
 from accounts.guests import Guest, find_unwelcome
 from accounts.policies import find_announced
+from accounts.tokens import BearerToken
 from mailplatform.arrivals import Arrival
 from mailplatform.bridge import Bridge
 from mailplatform.processes import Bind, ServerWorker
@@ -114,10 +116,20 @@ class Pop3Worker(ServerWorker):
         """End the sessions whose bearer token has been revoked. Apart: who issued it may take long to answer."""
         while True:
             await asyncio.sleep(ending.LOOK_SECONDS)
-            admitted = self._keeper.admitted.items()
-            tokens = {name: admission.token for name, (admission, _) in admitted if admission.token is not None}
-            revoked = await self._door.find_revoked(set(tokens.values()))
-            self._turn_out({name for name, token in tokens.items() if token in revoked})
+            opened: defaultdict[BearerToken, set[ending.Named]] = defaultdict(set)
+            for name, (admission, _) in self._keeper.admitted.items():
+                if admission.token is not None:
+                    opened[admission.token].add(name)
+            waiting = iter(opened.items())
+            async with asyncio.TaskGroup() as askers:
+                for _ in range(ending.ASKED_AT_ONCE):
+                    askers.create_task(self._end_those_revoked(waiting))
+
+    async def _end_those_revoked(self, waiting: Iterator[tuple[BearerToken, set[ending.Named]]]) -> None:
+        """Ask about tokens, one after the other, as long as any waits."""
+        for token, names in waiting:
+            if await self._door.is_revoked(token):
+                self._turn_out(names)
 
     def _turn_out(self, names: set[ending.Named] | None) -> None:
         if names:

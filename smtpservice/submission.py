@@ -90,7 +90,7 @@ class Desk:
         submitter: Submitter = request.submitter
         token = submitter.guest.token if submitter.guest is not None else None
         try:
-            if token is not None and await self._door.find_revoked([token]):
+            if token is not None and await self._door.is_revoked(token):
                 return replies.LOGIN_AGAIN
             return await self._bridge.run(_refuse_sender, submitter, request.mail.sender)
         except Exception:

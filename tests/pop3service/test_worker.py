@@ -85,6 +85,13 @@ def run(quick_hashes: None, transactional_db: None, thread: LoopThread) -> Itera
     assert thread.errors == []
 
 
+def log_in_by_token(client: Client, name: str) -> None:
+    """By the token of that name."""
+    initial = f"n,a={name}@maison.mrs,\1auth=Bearer {name}\1\1"
+    said = client.greet().say(f"AUTH OAUTHBEARER {base64.b64encode(initial.encode()).decode()}")
+    assert said.startswith(b"+OK maildrop")
+
+
 class TestWorker:
     def test_its_row_is_there_before_the_first_client_and_gone_after_the_last(
         self, run: Callable[..., Running]
@@ -146,11 +153,8 @@ class TestWorker:
             }
             running = run()
             with running.connect() as client, running.connect() as other:
-                for each, name in ((client, "jules"), (other, "alfred")):
-                    each.greet()
-                    initial = f"n,a={name}@maison.mrs,\1auth=Bearer {name}\1\1"
-                    said = each.say(f"AUTH OAUTHBEARER {base64.b64encode(initial.encode()).decode()}")
-                    assert said.startswith(b"+OK maildrop")
+                log_in_by_token(client, "jules")
+                log_in_by_token(other, "alfred")
                 assert client.say("DELE 1").startswith(b"+OK")
                 if change == "revoked":
                     del issuer.tokens["jules"]
@@ -166,6 +170,38 @@ class TestWorker:
             running.end()
         record = SessionRecord.objects.get(mailbox_id=jules.id)
         assert (record.ending, record.deleted, record.left) == ("revoked", 0, 1)
+
+    def test_a_token_that_is_asked_about_for_long_holds_up_no_other(
+        self, run: Callable[..., Running], monkeypatch: pytest.MonkeyPatch, settings: Settings
+    ) -> None:
+        monkeypatch.setattr(ending, "LOOK_SECONDS", 0.01)
+        monkeypatch.setattr(tokens, "REMEMBERED_SECONDS", 0.01)
+        first, over = threading.Lock(), threading.Event()
+        waited: list[bool] = []
+
+        def revoke(handler: Any) -> None:
+            if first.acquire(blocking=False):
+                waited.append(over.wait(5))
+            handler.say(b'{"active": false}')
+
+        with Issuer() as issuer:
+            settings.OAUTH_INTROSPECTOR = "accounts.tokens.EndpointIntrospector"
+            settings.OAUTH_INTROSPECTION_URL = issuer.url
+            names = ("jules", "alfred")
+            issuer.tokens = {name: {"active": True, "username": f"{name}@maison.mrs"} for name in names}
+            for name in names:
+                make_mailbox(name)
+            running = run()
+            with running.connect() as client, running.connect() as other:
+                log_in_by_token(client, "jules")
+                log_in_by_token(other, "alfred")
+                issuer.answer = revoke
+                wait_until(lambda: len(running.worker._connections.open) == 1)
+                over.set()
+                for each in (client, other):
+                    assert each.hear_all() == f"-ERR [SYS/TEMP] {ending.REVOKED}\r\n".encode()
+            running.end()
+        assert waited == [True]
 
     @pytest.mark.parametrize("change", ["revoked", "suspended"])
     def test_it_ends_sessions_whose_login_is_no_longer_allowed(

@@ -185,8 +185,8 @@ class FakeDoor:
         self.answer = answer
         self.revoked: set[BearerToken] = set()
 
-    async def find_revoked(self, tokens: Sequence[BearerToken]) -> set[BearerToken]:
-        return self.revoked.intersection(tokens)
+    async def is_revoked(self, token: BearerToken) -> bool:
+        return token in self.revoked
 
     async def admit(self, caller: Caller, login: str, password: str, **more: str) -> Admission:
         if isinstance(self.answer, BaseException):
