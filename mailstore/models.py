@@ -73,6 +73,8 @@ class Message(models.Model):
     received_at = models.DateTimeField(_("received"))
     retrieved_at = models.DateTimeField(_("retrieved"), null=True)
     deleted_at = models.DateTimeField(_("deleted"), null=True)
+    #: When it last came back from the shelf: it expires as much later.
+    restored_at = models.DateTimeField(null=True)
     #: `lock_serial` of the session that first retrieved it, and of the one that deleted it, unless it has expired.
     retrieved_serial = models.PositiveBigIntegerField(null=True)
     deleted_serial = models.PositiveBigIntegerField(null=True)

@@ -25,13 +25,13 @@ def restore(*, mailbox_id: int, uids: Sequence[int]) -> int:
 
     Raises MailboxGoneError.
     """
-    maildrop = lock_maildrop(mailbox_id)
+    maildrop, now = lock_maildrop(mailbox_id), timezone.now()
     found = list(shelved_messages(mailbox_id).filter(uid__in=uids).order_by("uid").values_list("uid", "octets"))
     for uid, octets in found:
         new_uid, maildrop.next_uid = maildrop.next_uid, maildrop.next_uid + 1
         Content.objects.filter(mailbox_id=mailbox_id, uid=uid).update(uid=new_uid)
         Message.objects.filter(mailbox_id=mailbox_id, uid=uid).update(
-            uid=new_uid, unique_id="", deleted_at=None, deleted_serial=None
+            uid=new_uid, unique_id="", deleted_at=None, deleted_serial=None, restored_at=now
         )
         maildrop.message_count += 1
         maildrop.octets += octets
@@ -41,7 +41,7 @@ def restore(*, mailbox_id: int, uids: Sequence[int]) -> int:
 
 
 def expire(*, mailbox_id: int, before: datetime) -> int:
-    """Put on the shelf what was received before that moment; answers how many messages.
+    """Put on the shelf what was received before that moment, and not given back since; answers how many messages.
 
     Raises MailboxGoneError; MaildropInUseError where a session has the maildrop open, whose messages do not go away
     (RFC 1939, 4), with what was done until then.
@@ -54,8 +54,8 @@ def expire(*, mailbox_id: int, before: datetime) -> int:
                 now = timezone.now()
                 lock = Lock(maildrop.lock_worker, maildrop.lock_serial)
                 raise MaildropInUseError(mailbox_id, lock, maildrop.locked_at or now)
-            old = live_messages(mailbox_id).filter(received_at__lt=before).order_by("uid")
-            octets = dict(old.values_list("uid", "octets")[:_AT_ONCE])
+            old = live_messages(mailbox_id).filter(received_at__lt=before).exclude(restored_at__gte=before)
+            octets = dict(old.order_by("uid").values_list("uid", "octets")[:_AT_ONCE])
             if octets:
                 live_messages(mailbox_id).filter(among(list(octets))).update(deleted_at=timezone.now())
                 maildrop.message_count -= len(octets)

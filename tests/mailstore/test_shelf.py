@@ -78,6 +78,17 @@ def test_what_expires_goes_to_the_shelf_and_can_come_back(mailbox: FoundMailbox)
     assert restore(mailbox_id=mailbox.id, uids=[1]) == 1
 
 
+def test_what_came_back_has_its_days_once_more(mailbox: FoundMailbox) -> None:
+    """Else the next purge would take away again what somebody has asked for."""
+    fill(mailbox.id, b"old")
+    now = timezone.now()
+    Message.objects.update(received_at=now - timedelta(days=40))
+    assert expire(mailbox_id=mailbox.id, before=now - timedelta(days=30)) == 1
+    restore(mailbox_id=mailbox.id, uids=[1])
+    assert expire(mailbox_id=mailbox.id, before=now - timedelta(days=30)) == 0
+    assert expire(mailbox_id=mailbox.id, before=now + timedelta(days=30)) == 1
+
+
 def test_nothing_to_expire_changes_nothing(mailbox: FoundMailbox) -> None:
     fill(mailbox.id, b"new")
     version = Maildrop.objects.get(mailbox_id=mailbox.id).version
