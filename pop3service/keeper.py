@@ -85,6 +85,7 @@ class Keeper:
         #: What `close` waits for.
         self._tasks: set[asyncio.Future[Any]] = set()
         self._closing = False
+        self._cannot_free = False
 
     def start(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
         """Run one request's work, which goes on to its end even where its session is left."""
@@ -210,6 +211,7 @@ class Keeper:
     def _see_released(self, request: CloseRequest, asked: "asyncio.Future[Closed]") -> None:
         self._tasks.discard(asked)
         if asked.exception() is None:
+            self._note_failure(None)
             self._let_go(request)
         else:
             self.start(self._release(request, asked))
@@ -220,14 +222,24 @@ class Keeper:
                 await (asked or self.bridge.gather(close_maildrops, request))
             except LockLostError:
                 logger.warning("the lock on maildrop %d had gone before it was freed", request.mailbox_id)
-            except Exception:
-                logger.exception("freeing the lock on maildrop %d failed", request.mailbox_id)
+            except Exception as failure:
+                self._note_failure(failure)
                 if not self._closing:
                     asked = None
                     await asyncio.sleep(RELEASE_WAIT)
                     continue
+            else:
+                self._note_failure(None)
             self._let_go(request)
             return
+
+    def _note_failure(self, failure: Exception | None) -> None:
+        """All of them are tried again each second: it is logged when that begins, and when it is over."""
+        if failure is not None and not self._cannot_free:
+            logger.error("locks of maildrops cannot be freed, which is tried until they can be", exc_info=failure)
+        elif failure is None and self._cannot_free:
+            logger.warning("locks of maildrops can be freed again")
+        self._cannot_free = failure is not None
 
     def _let_go(self, request: CloseRequest) -> None:
         self.held.discard((request.mailbox_id, request.lock.serial))
@@ -241,9 +253,10 @@ class Keeper:
             await asyncio.sleep(RELEASE_WAIT)
             try:
                 holder = await self.bridge.gather(find_holders, mailbox_id)
-            except Exception:
-                logger.exception("looking for a lock on maildrop %d failed", mailbox_id)
+            except Exception as failure:
+                self._note_failure(failure)
                 continue
+            self._note_failure(None)
             # While somebody opens this maildrop it is not known whose the lock is; and they take one that is void.
             if holder is not None and not self.opening[mailbox_id] and self._is_unknown(mailbox_id, holder):
                 await self._release(CloseRequest(mailbox_id, holder))

@@ -242,6 +242,8 @@ class Outage:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lasts = False
+        #: Statements that were not carried out.
+        self.refused = 0
         for owner, name in ((CursorWrapper, "execute"), (Statement, "fetch")):
             monkeypatch.setattr(owner, name, self._failing(getattr(owner, name)))
 
@@ -249,6 +251,7 @@ class Outage:
         @functools.wraps(execute)
         def fail_or_execute(*arguments: Any, **parameters: Any) -> Any:
             if self.lasts:
+                self.refused += 1
                 raise OperationalError(self.DETAIL)
             return execute(*arguments, **parameters)
 

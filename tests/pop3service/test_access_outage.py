@@ -11,7 +11,7 @@ from mailstore.maildrop import Opened, OpenRequest, open_maildrops
 from mailstore.models import PIECE_OCTETS, Content, Maildrop
 from mailstore.rows import live_messages
 from pop3service import keeper, single, workers
-from tests.mailstore.mailboxes import fill
+from tests.mailstore.mailboxes import fill, make_mailbox
 from tests.pop3service.mailboxes import JULES, OUR_ERROR, lock_of, try_login, wait_until_free
 from tests.pop3service.memory import message
 from tests.pop3service.serving import Client, DatabaseServed, Outage, wait_until
@@ -98,29 +98,54 @@ class TestDatabaseAway:
         assert try_login(served) == b"+OK maildrop has 3 messages (600 octets)"
 
     def test_quit_with_nothing_to_write_does_not_and_the_lock_is_freed_when_it_is_back(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
+        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage
     ) -> None:
         served = serve_mailboxes()
         with served.connect() as client:
             client.log_in(JULES, "x")
             with outage:
                 assert client.say("QUIT").startswith(b"+OK")
-                wait_until(lambda: caplog.text.count("freeing the lock on maildrop") > 2)
+                wait_until(lambda: outage.refused > 2)
                 assert served.keeper.held
         wait_until_free(jules)
         wait_until(lambda: not served.keeper.held)
 
     def test_the_lock_of_a_connection_that_drops_is_freed_when_it_is_back(
-        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
+        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage
     ) -> None:
         served = serve_mailboxes()
         with served.connect() as client:
             client.log_in(JULES, "x")
             with outage:
                 client.reset()
-                wait_until(lambda: caplog.text.count("freeing the lock on maildrop") > 2)
+                wait_until(lambda: outage.refused > 2)
             wait_until_free(jules)
         assert try_login(served).startswith(b"+OK")
+
+    def test_that_locks_cannot_be_freed_is_said_once_and_that_they_can_be_again(
+        self, serve_mailboxes: Serve, jules: FoundMailbox, outage: Outage, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        alfred = make_mailbox("alfred")
+        served = serve_mailboxes()
+        for _ in range(2):
+            caplog.clear()
+            with served.connect() as client, served.connect() as other:
+                client.log_in(JULES, "x")
+                other.log_in("alfred", "x")
+                outage.refused = 0
+                with outage:
+                    assert client.say("QUIT").startswith(b"+OK")
+                    other.reset()
+                    wait_until(lambda: outage.refused > 5)
+                for mailbox in (jules, alfred):
+                    wait_until_free(mailbox)
+            wait_until(lambda: not served.keeper._tasks)
+            lines = [(record.getMessage(), record.exc_info is not None) for record in caplog.records]
+            assert lines == [
+                ("locks of maildrops cannot be freed, which is tried until they can be", True),
+                ("locks of maildrops can be freed again", False),
+            ]
+            assert Outage.DETAIL in caplog.text
 
     @pytest.mark.parametrize("then", ["nobody comes", "the client tries again", "another session is faster"])
     def test_a_lock_that_was_given_without_an_answer_is_freed(
