@@ -32,6 +32,7 @@ TOO_MANY = _("too many arguments: %(usage)s")
 def user(state: Authorization, name: bytes = b"") -> Reply:
     """RFC 1939, 7. The answer is the same for every name: whether it exists is nobody's business (13)."""
     _refuse_unencrypted(state.channel)
+    state.login = ""  # PASS follows a USER that was welcome, not one before it
     login = name.strip()
     if not login:
         raise Refusal(TOO_FEW, usage="USER name")

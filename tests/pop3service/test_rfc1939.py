@@ -197,6 +197,15 @@ class TestSection7OptionalCommands:
         dialogue.say(b"TOP 1 100\r\nQUIT\r\n")
         assert dialogue.maildrop.finished == Finish(deleted=[], retrieved=[])
 
+    @pytest.mark.parametrize("refused", [b"USER", b"USER  ", b"USER caf\xe9"])
+    def test_pass_follows_a_user_that_was_welcome(self, refused: bytes) -> None:
+        """An older name is not meant any more."""
+        dialogue = before_login()
+        dialogue.line("UTF8")
+        dialogue.line("USER mrose")
+        assert dialogue.line(refused).startswith(b"-ERR ")
+        assert dialogue.line("PASS secret") == b"-ERR send USER before PASS"
+
     def test_uidl_shows_what_was_brought_from_another_server(self) -> None:
         dialogue = after_login(b"a: b\n\n", b"a: b\n\n", unique_ids={0: "GmailId17"})
         assert dialogue.line("UIDL") == b"+OK\r\n1 GmailId17\r\n2 7.12\r\n."
