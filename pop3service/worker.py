@@ -7,8 +7,7 @@ import asyncio
 import functools
 import logging
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -114,22 +113,29 @@ class Pop3Worker(ServerWorker):
 
     async def _end_revoked(self) -> None:
         """End the sessions whose bearer token has been revoked. Apart: who issued it may take long to answer."""
-        while True:
-            await asyncio.sleep(ending.LOOK_SECONDS)
-            opened: defaultdict[BearerToken, set[ending.Named]] = defaultdict(set)
-            for name, (admission, _) in self._keeper.admitted.items():
-                if admission.token is not None:
-                    opened[admission.token].add(name)
-            waiting = iter(opened.items())
-            async with asyncio.TaskGroup() as askers:
-                for _ in range(ending.ASKED_AT_ONCE):
-                    askers.create_task(self._end_those_revoked(waiting))
+        asked: set[BearerToken] = set()
+        turns = asyncio.Semaphore(ending.ASKED_AT_ONCE)
 
-    async def _end_those_revoked(self, waiting: Iterator[tuple[BearerToken, set[ending.Named]]]) -> None:
-        """Ask about tokens, one after the other, as long as any waits."""
-        for token, names in waiting:
-            if await self._door.is_revoked(token):
-                self._turn_out(names)
+        async def ask(token: BearerToken, names: set[ending.Named]) -> None:
+            async with turns:
+                if await self._door.is_revoked(token):
+                    self._turn_out(names)
+            asked.discard(token)
+
+        async with asyncio.TaskGroup() as asking:
+            while True:
+                await asyncio.sleep(ending.LOOK_SECONDS)
+                for token, names in self._opened_by_tokens().items():
+                    if token not in asked:
+                        asked.add(token)
+                        asking.create_task(ask(token, names))
+
+    def _opened_by_tokens(self) -> dict[BearerToken, set[ending.Named]]:
+        opened: dict[BearerToken, set[ending.Named]] = {}
+        for name, (admission, _) in self._keeper.admitted.items():
+            if admission.token is not None:
+                opened.setdefault(admission.token, set()).add(name)
+        return opened
 
     def _turn_out(self, names: set[ending.Named] | None) -> None:
         if names:
