@@ -277,6 +277,7 @@ class ServerApplication(BaseApplication):
             "backlog": BACKLOG,
             "when_ready": self._announce,
             "pre_fork": self._before_a_worker,
+            "post_fork": self._in_a_worker,
         }
         for key, value in ours.items():
             self.cfg.set(key, value)
@@ -310,6 +311,14 @@ class ServerApplication(BaseApplication):
         if self.certificates:
             self.certificates.renew()
         gc.freeze()
+
+    def _in_a_worker(self, arbiter: Any, worker: ServerWorker) -> None:
+        """Before it has handlers of its own, what is sent to the worker gets into its copy of the arbiter's queue, at
+        which nobody looks: a server that was to end just then would wait for it for all of graceful_timeout."""
+        worker.init_signals()
+        while not arbiter.SIG_QUEUE.empty():
+            if arbiter.SIG_QUEUE.get_nowait() in {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}:
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def _announce(self, arbiter: Any) -> None:
         ports = [listener.getsockname()[1] for listener in arbiter.LISTENERS]

@@ -47,6 +47,24 @@ def test_sockets_are_told_apart_by_their_port_then_by_their_place() -> None:
         match_binds([smtp, lmtp], [25])
 
 
+WORKER_THAT_BEGINS = """
+import queue, signal
+from types import SimpleNamespace
+from mailplatform.processes import ServerApplication, ServerWorker
+arbiter = SimpleNamespace(SIG_QUEUE=queue.SimpleQueue())
+signal.signal(signal.SIGTERM, lambda number, _: arbiter.SIG_QUEUE.put_nowait(number))
+signal.raise_signal(signal.{})
+ServerApplication._in_a_worker(None, arbiter, ServerWorker.__new__(ServerWorker))
+"""
+
+
+@pytest.mark.parametrize(("sent", "code"), [("SIGTERM", -signal.SIGTERM), ("SIGCHLD", 0)])
+def test_a_worker_that_is_asked_to_end_before_it_can_hear_ends(sent: str, code: int) -> None:
+    """As the arbiter's child it has the arbiter's handler, and a queue of signals that nobody works on."""
+    command = [sys.executable, "-c", WORKER_THAT_BEGINS.format(sent)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == code
+
+
 class Echo:
     """The running server of echo_server.py."""
 
