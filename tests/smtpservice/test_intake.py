@@ -335,10 +335,9 @@ def test_a_connection_that_broke_costs_one_attempt() -> None:
         return [answer for (answer,) in answers]
 
     answers = with_intake(use)
-    assert answers[-1].code == 250
-    assert {answer.code for answer in answers} <= {250, 451}
-    assert replies.TRY_AGAIN in answers
-    assert len(stored(JULES)) == [answer.code for answer in answers].count(250)
+    failed = answers.count(replies.TRY_AGAIN)
+    assert 1 <= failed <= 2  # each of the two at most, and whose turn it is is not told
+    assert [answer.code for answer in answers].count(250) == len(stored(JULES)) == len(answers) - failed
 
 
 def break_connection(together: threading.Barrier) -> None:
